@@ -1,0 +1,183 @@
+"""A batch of frames as structs of arrays: what composing a scene yields and every renderer takes.
+
+Nothing here knows about distributions or files; nothing here renders. Lengths in metres, colours in linear
+RGB, float32 unless said otherwise. `n` frames, `I` instances over all frames, `M` meshes, `V` vertices,
+`F` triangles, `S` material slots, `A` materials, `T` textures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Meshes:
+    """`m` meshes of one topology: what a shape makes of its (vectorized) parameters.
+
+    Triangles wind counter-clockwise seen from outside. `slots` gives each triangle's material slot (0 is the
+    object's own material; a shape names the others in `slot_names`). `faces_dir` names directions in the
+    object's frame (a die's numbers, a box's sides), so that a class can be read off the pose.
+    """
+
+    vertices: F32  # (m, v, 3) object frame, metres
+    normals: F32  # (m, v, 3) unit shading normals
+    uv: F32  # (v, 2) or (m, v, 2); v grows upwards as in OBJ
+    faces: I32  # (f, 3) indices into v
+    slots: I32  # (f,)
+    slot_names: tuple[str, ...] = ("main",)
+    two_sided: bool = False
+    directions: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+
+@dataclass(frozen=True)
+class MeshPool:
+    """All meshes of a batch, flattened. Mesh k owns vertices [vertex_start[k], vertex_start[k+1]), faces likewise."""
+
+    vertices: F32  # (V, 3)
+    normals: F32  # (V, 3)
+    uv: F32  # (V, 2)
+    faces: I32  # (F, 3) local to the mesh: add vertex_start
+    slots: I32  # (F,)
+    vertex_start: I64  # (M + 1,)
+    face_start: I64  # (M + 1,)
+    two_sided: NDArray[np.bool_]  # (M,)
+
+
+@dataclass(frozen=True)
+class TexturePool:
+    """RGBA textures, sRGB-encoded 8 bit, straight alpha, with their mip chains (2×2 box in linear light).
+
+    Texture t has levels first_level[t] .. first_level[t+1]-1; level l is `level_size[l]` (height, width) texels
+    starting at `level_start[l]`, row 0 at the top (v = 1). Level 0 is the image itself.
+    """
+
+    texels: U8  # (texels, 4)
+    first_level: I32  # (T + 1,)
+    level_start: I64  # (L,)
+    level_size: I32  # (L, 2)
+
+    def __len__(self) -> int:
+        return len(self.first_level) - 1
+
+    @staticmethod
+    def empty() -> TexturePool:
+        """No textures."""
+        return TexturePool(
+            np.zeros((1, 4), np.uint8), np.zeros(1, np.int32), np.zeros(1, np.int64), np.ones((1, 2), np.int32)
+        )
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Metallic-roughness materials (glTF 2.0 §3.9): base colour is multiplied by the texture where there is one."""
+
+    base_color: F32  # (A, 3)
+    metallic: F32  # (A,)
+    roughness: F32  # (A,) perceptual, 0..1
+    emission: F32  # (A, 3) radiance
+    texture: I32  # (A,) -1 = none
+    uv_scale: F32  # (A, 2) texture repeats per unit of uv
+    alpha_cutoff: F32  # (A,) texture alpha below it is not there, for colour and labels alike; 0 = opaque
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Pinhole cameras, OpenCV axes. `k` in pixels of the output image (pixel (0,0) covers [0,1)²)."""
+
+    k: F64  # (n, 3, 3)
+    world_from_camera: F64  # (n, 4, 4) rigid
+    near: F64  # (n,) metres; nothing closer along z is seen
+
+
+@dataclass(frozen=True)
+class Lights:
+    """One sun and one constant ambient radiance a frame."""
+
+    sun_direction: F32  # (n, 3) unit, from the scene towards the sun
+    sun_irradiance: F32  # (n, 3) on a surface facing the sun; 0 = no sun
+    ambient: F32  # (n, 3) radiance from everywhere
+    shadows: NDArray[np.bool_]  # (n,)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """An infinite plane z = height a frame, facing up; background for the labels (instance 0)."""
+
+    present: NDArray[np.bool_]  # (n,)
+    height: F32  # (n,)
+    material: I32  # (n,); uv = world xy in metres
+
+
+FLAT, GRADIENT, NOISE, PHOTO = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Backgrounds:
+    """What is seen where nothing is hit, in screen space.
+
+    FLAT: color_a. GRADIENT: color_a at the top to color_b at the bottom. NOISE: smooth noise between the two, `scale` cells
+    across the image's width, from `seed`. PHOTO: texture `texture`, its part `window` (x0, y0, x1, y1 as fractions)
+    stretched over the frame, times color_a.
+    """
+
+    kind: I32  # (n,)
+    color_a: F32  # (n, 3)
+    color_b: F32  # (n, 3)
+    scale: F32  # (n,)
+    seed: NDArray[np.uint32]  # (n,)
+    texture: I32  # (n,) -1 = none
+    window: F32  # (n, 4)
+
+
+@dataclass(frozen=True)
+class InstanceTable:
+    """The objects of all frames, sorted by frame; ids count 1.. within a frame.
+
+    `class_id` 0 marks an unlabelled object (a prop): it occludes, casts shadows and owns an instance id, yet semantic
+    maps and annotations leave it out.
+    """
+
+    frame: I32  # (I,) position in the batch
+    id: I32  # (I,)
+    class_id: I32  # (I,)
+    mesh: I32  # (I,)
+    materials: I32  # (I, S) material per slot, -1 where the mesh has no such slot
+    world_from_object: F64  # (I, 4, 4) rotation and translation, no scale
+    scale: F64  # (I, 3) applied to vertices before the pose
+    path: NDArray[np.object_]  # (I,) "objects.die[3]"
+    group: NDArray[np.object_]  # (I,) "die"
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Everything a renderer needs to draw `n` frames."""
+
+    indices: I64  # (n,) frame numbers
+    size: tuple[int, int]  # (height, width)
+    classes: tuple[str, ...]  # class id c is classes[c - 1]
+    cameras: Cameras
+    lights: Lights
+    ground: Ground
+    backgrounds: Backgrounds
+    materials: Materials
+    textures: TexturePool
+    meshes: MeshPool
+    instances: InstanceTable
+
+    def __len__(self) -> int:
+        return len(self.indices)

@@ -1,0 +1,131 @@
+"""What rendering and annotation yield: buffers, instances and finished frames, as structs of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsynth.batch import F32, F64, I32, I64, U8, Cameras
+
+
+@dataclass(frozen=True)
+class AmodalMasks:
+    """In-frame amodal masks, one window per instance, packed end to end.
+
+    Instance k covers `window[k]` = (x0, y0, x1, y1), half-open whole pixels inside the frame (x1 == x0 where the object lies
+    wholly outside), row-major 0/1 bytes from `start[k]`. Sampled at pixel centres.
+    """
+
+    window: I32  # (I, 4)
+    start: I64  # (I + 1,)
+    data: U8  # (start[-1],)
+
+    def mask(self, k: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Full-frame (height, width) mask of instance k."""
+        x0, y0, x1, y1 = (int(v) for v in self.window[k])
+        out = np.zeros(size, bool)
+        out[y0:y1, x0:x1] = self.data[self.start[k] : self.start[k + 1]].reshape(y1 - y0, x1 - x0) != 0
+        return out
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """A renderer's output for n frames. Labels are sampled at pixel centres, colour is not.
+
+    `color` is linear RGB *before* resolving: (n, H·k, W·k, 3) with k = `supersample`, so that a sensor may work on samples.
+    """
+
+    color: F32  # (n, H·k, W·k, 3)
+    supersample: int
+    depth: F32  # (n, H, W) metres along camera z, inf where nothing is hit
+    normal: F32  # (n, H, W, 3) unit geometric normals, camera frame, facing the camera; 0 where nothing is hit
+    instance: I32  # (n, H, W) id within the frame, 0 = background or ground
+    amodal: AmodalMasks
+    amodal_total: F64  # (I,) area in pixels² of the whole silhouette, also outside the frame
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Annotations of all instances of n frames (rows as in the batch's InstanceTable)."""
+
+    frame: I32  # (I,) position in the batch
+    id: I32  # (I,)
+    class_id: I32  # (I,) 0 = unlabelled
+    path: NDArray[np.object_]  # (I,)
+    group: NDArray[np.object_]  # (I,)
+    box_visible: F64  # (I, 4) xyxy half-open pixels, tight on the visible mask; zeros where nothing is visible
+    box_amodal: F64  # (I, 4) xyxy of the whole projected object, also outside the frame (the part before the near plane)
+    area_visible: I64  # (I,) pixels
+    area_amodal: I64  # (I,) pixels inside the frame
+    visible_fraction: F64  # (I,) area_visible / area_amodal, 0 where the latter is 0
+    truncated_fraction: F64  # (I,) share of the whole silhouette outside the frame
+    world_from_object: F64  # (I, 4, 4)
+    camera_from_object: F64  # (I, 4, 4)
+    box3d_center: F64  # (I, 3) object frame, metres
+    box3d_size: F64  # (I, 3)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def of_frame(self, i: int) -> NDArray[np.intp]:
+        """Rows of batch position i."""
+        return np.flatnonzero(self.frame == i)
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Finished frames: images as a file holds them, labels, and the sampled values that made them."""
+
+    indices: I64  # (n,)
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    images: U8  # (n, H, W, 3) or (n, H, W, 1), as displayed
+    buffers: Buffers
+    semantic: I32  # (n, H, W)
+    cameras: Cameras
+    instances: Instances
+    values: Mapping[str, NDArray[Any]]  # leaf path → (n, ...) sampled values; masked by `active`
+    active: Mapping[str, NDArray[np.bool_]]  # leaf path → (n,) False where the leaf's slot is not in the frame
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (Frame(self, i) for i in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a batch, by view."""
+
+    batch: FrameBatch
+    position: int
+
+    @property
+    def index(self) -> int:
+        """Frame number."""
+        return int(self.batch.indices[self.position])
+
+    @property
+    def image(self) -> U8:
+        """(H, W, 3) or (H, W, 1) uint8."""
+        return self.batch.images[self.position]
+
+    @property
+    def instance(self) -> I32:
+        """(H, W) instance ids, 0 = background."""
+        return self.batch.buffers.instance[self.position]
+
+    @property
+    def depth(self) -> F32:
+        """(H, W) metres along camera z."""
+        return self.batch.buffers.depth[self.position]
+
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """Rows of this frame in `batch.instances`."""
+        return self.batch.instances.of_frame(self.position)
