@@ -7,6 +7,7 @@ RGB, float32 unless said otherwise. `n` frames, `I` instances over all frames, `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,7 @@ class Meshes:
     """`m` meshes of one topology: what a shape makes of its (vectorized) parameters.
 
     Triangles wind counter-clockwise seen from outside. `slots` gives each triangle's material slot (0 is the
-    object's own material; a shape names the others in `slot_names`). `faces_dir` names directions in the
+    object's own material; a shape names the others in `slot_names`). `directions` names directions in the
     object's frame (a die's numbers, a box's sides), so that a class can be read off the pose.
     """
 
@@ -35,7 +36,7 @@ class Meshes:
     slots: I32  # (f,)
     slot_names: tuple[str, ...] = ("main",)
     two_sided: bool = False
-    directions: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    directions: Mapping[str, F32] = field(default_factory=dict)  # name → (3,) unit, or (m, 3) by mesh
 
     def __len__(self) -> int:
         return len(self.vertices)
