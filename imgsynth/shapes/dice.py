@@ -1,12 +1,13 @@
-"""Dice: rounded cubes whose pips are real circles of geometry, recessed or painted, with a material of their own.
+"""Dice: rounded cubes whose pips are real circles of geometry, recessed or painted, with a material of
+their own.
 
-Each of the six faces is a patch reaching halfway round its edges. A patch is built once in its own frame (face towards
-+z) and carried to its place by a signed permutation of the axes, which moves bits but never rounds, so neighbouring
-patches meet without cracks whichever way they are turned.
+Each of the six faces is a patch reaching halfway round its edges. A patch is built once in its own frame
+(face towards +z) and carried to its place by a signed permutation of the axes, which moves bits but never
+rounds, so neighbouring patches meet without cracks whichever way they are turned.
 
-Conventions. Lengths inside a die are fractions of its edge. In the object's frame the one faces +z, the two +x, and
-opposite faces sum to seven; the three faces +y on right-handed dice (1, 2, 3 counter-clockwise round their common corner,
-usual in the West), -y on left-handed ones (usual in China and Japan).
+Conventions. Lengths inside a die are fractions of its edge. In the object's frame the one faces +z, the two
++x, and opposite faces sum to seven; the three faces +y on right-handed dice (1, 2, 3 counter-clockwise
+round their common corner, usual in the West), -y on left-handed ones (usual in China and Japan).
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def dice(
     segments: int = 24,
     bevel: int = 6,
 ) -> Meshes:
-    """Six-sided dice of edge `size` (m,) metres; every array parameter is (m,) or a scalar. About 2,800 triangles.
+    """Six-sided dice of edge `size` (m,) metres; every array parameter is (m,) or a scalar. About 2,800
+    triangles.
 
     Args:
         size: edge length, metres; ordinary dice measure 12 to 19 mm.
@@ -70,12 +72,12 @@ def dice(
         pip_spread: distance of the outer pips from the middle lines, 0.2 to 0.27 on ordinary dice.
         one_scale: the single pip's radius in pip radii (about 2 on many Japanese dice). Its slot is "one".
         chirality: +1 right-handed, -1 left-handed.
-        turn_two: the two's diagonal runs the other way; likewise `turn_three`; `turn_six`: its rows run the other way.
-        segments: facets round a pip, a multiple of 4.
-        bevel: facets round an edge, even.
+        turn_two: the two's diagonal runs the other way; likewise `turn_three`; `turn_six`: its rows run the
+            other way. segments: facets round a pip, a multiple of 4. bevel: facets round an edge, even.
 
     Returns:
-        Slots "main", "pips" and "one"; `directions` "one" … "six" as (m, 3). The uv of each face is its projection, 0..1.
+        Slots "main", "pips" and "one"; `directions` "one" … "six" as (m, 3). The uv of each face is its
+        projection, 0..1.
 
     Raises:
         SceneError: a value out of its range, or pips that do not fit the flat part of a face (see `fits`).
@@ -121,8 +123,8 @@ def dice(
 def fits(
     corner_radius: ArrayLike, pip_radius: ArrayLike, pip_spread: ArrayLike, one_scale: ArrayLike = 1.0
 ) -> NDArray[np.bool_]:
-    """Whether pips fit the flat part of a face without touching. Monotone: the largest radii and either end of the spread
-    decide for a whole range of values.
+    """Whether pips fit the flat part of a face without touching. Monotone: the largest radii and either end
+    of the spread decide for a whole range of values.
     """
     r, p, spread, scale = columns(
         corner_radius=corner_radius, pip_radius=pip_radius, pip_spread=pip_spread, one_scale=one_scale
@@ -141,7 +143,7 @@ def _places(hand: F64, turns: list[F64]) -> F64:
     """(m, 6, right|up|outward, 3): where each face sits and how it is turned, as signed permutations."""
     places = np.tile(np.array([_PLACES[name] for name in FACES], np.float64), (len(hand), 1, 1, 1))
     left = hand < 0
-    places[np.ix_(left, [2, 3])] = places[np.ix_(left, [3, 2])]
+    places[left] = places[left][:, [0, 1, 3, 2, 4, 5]]
     for face, turned in zip((1, 2, 5), turns, strict=True):
         chosen = turned > 0.5
         places[chosen, face] = _QUARTER_TURN @ places[chosen, face]
@@ -149,7 +151,9 @@ def _places(hand: F64, turns: list[F64]) -> F64:
 
 
 def _carry(local: F32, places: F64, out: F32) -> None:
-    """Write (m, v, 3) in a face's own frame into `out` in the object's: picks and signs, no arithmetic that could round."""
+    """Write (m, v, 3) in a face's own frame into `out` in the object's: picks and signs, no arithmetic that
+    could round.
+    """
     kinds, kind = np.unique(places.reshape(len(places), 9), axis=0, return_inverse=True)
     for n, place in enumerate(kinds.reshape(-1, 3, 3)):
         of = slice(None) if len(kinds) == 1 else np.flatnonzero(kind.ravel() == n)
@@ -159,12 +163,14 @@ def _carry(local: F32, places: F64, out: F32) -> None:
 
 
 class _Pip(NamedTuple):
-    """One pip's cell corners (as grid nodes, counter-clockwise from the upper right) and where its vertices start."""
+    """One pip's cell corners (as grid nodes, counter-clockwise from the upper right) and where its vertices
+    start.
+    """
 
     face: int
     cell: tuple[int, int]
     corners: tuple[int, int, int, int]
-    start: int  # in the face: rim of the flat part, then rings from the rim of the dimple inwards, then its bottom
+    start: int  # first vertex: rim of the flat part; then rings of the bowl from its rim inwards; then its bottom
 
 
 class _Template:
@@ -215,10 +221,13 @@ class _Template:
         bowls = [self._bowl(pip.start + self.segments) for pip in self.pips[face]]
         body, inside = np.concatenate(collars), np.concatenate(bowls)
         slot = 2 if FACES[face] == "one" else 1
-        return np.concatenate([body, inside]), np.repeat([0, slot], [len(body), len(inside)])
+        slots = np.repeat(np.array([0, slot]), [len(body), len(inside)])
+        return np.concatenate([body, inside]), slots
 
     def _collar(self, pip: _Pip) -> NDArray[np.int64]:
-        """Triangles between the cell's square and the rim: a fan for each corner, one triangle for each side."""
+        """Triangles between the cell's square and the rim: a fan for each corner, one triangle for each
+        side.
+        """
         s, quarter = self.segments, self.segments // 4
         i = np.arange(s)
         corner = np.array(pip.corners)[i // quarter]
@@ -242,7 +251,9 @@ class _Template:
     def build(
         self, places: F64, size: F64, r: F64, p: F64, depth: F64, spread: F64, scale: F64
     ) -> tuple[F32, F32, F32]:
-        """Vertices (metres), normals and uv of all six faces in the object's frame, each (m, v, ·) float32."""
+        """Vertices (metres), normals and uv of all six faces in the object's frame, each (m, v, ·)
+        float32.
+        """
         m, v = len(size), int(self.start[-1])
         vertices, normals = np.empty((m, v, 3), np.float32), np.empty((m, v, 3), np.float32)
         uv = np.empty((m, v, 2), np.float32)
@@ -286,10 +297,12 @@ class _Template:
         return moved
 
     def _dimple(self, p: F64, depth: F64) -> tuple[F64, F64]:
-        """Rim twice (flat, then as part of the bowl), rings inwards, bottom: points and normals (m, size, 3), rim at z = 0.
+        """Rim twice (flat, then as part of the bowl), rings inwards, bottom: points and normals (m, size,
+        3), rim at z = 0.
 
-        The bowl is a cap of a sphere of curvature κ = 2d / (p² + d²); heights in a form that is exact for κ → 0. Rings are
-        equally spaced in angle seen from the sphere's centre, so that a half ball is as round as a shallow dimple.
+        The bowl is a cap of a sphere of curvature κ = 2d / (p² + d²); heights in a form that is exact for κ
+        → 0. Rings are equally spaced in angle seen from the sphere's centre, so that a half ball is as
+        round as a shallow dimple.
         """
         curvature = 2 * depth / (p**2 + depth**2)
         widest = np.arcsin(np.minimum(curvature * p, 1))

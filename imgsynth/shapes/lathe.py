@@ -13,7 +13,9 @@ _UP = {"top": np.array([0, 0, 1], np.float32), "bottom": np.array([0, 0, -1], np
 
 
 def circle(segments: int) -> tuple[F64, F64]:
-    """Cosine and sine of `segments` + 1 equal angles, the last bit-identical to the first so that seams close."""
+    """Cosine and sine of `segments` + 1 equal angles, the last bit-identical to the first so that seams
+    close.
+    """
     angle = 2 * np.pi * (np.arange(segments + 1) % segments) / segments
     return np.cos(angle), np.sin(angle)
 
@@ -32,8 +34,8 @@ class _Builder:
     def band(self, radius: F64, z: F64, out: F64, up: F64, v: F64, poles: tuple[bool, bool]) -> None:
         """Sweep a profile going upwards on the outside: radius, z, normal (out, up), texture v, each (m, k).
 
-        `poles` says whether the first and the last point lie on the axis: their triangles have no area and are left out, and
-        their texture u sits amid the column.
+        `poles` says whether the first and the last point lie on the axis: their triangles have no area and
+        are left out, and their texture u sits amid the column.
         """
         k, s = radius.shape[1], self.segments
         ones = np.ones(s + 1)
@@ -54,7 +56,9 @@ class _Builder:
         self._add(np.stack(vertex, -1), np.stack(normal, -1), uv, faces[keep], 0)
 
     def cap(self, radius: F64, z: F64, up: int, slot: int) -> None:
-        """A flat disc (m,) at height z (m,) facing up (1) or down (-1), seen upright from outside; uv spans its square."""
+        """A flat disc (m,) at height z (m,) facing up (1) or down (-1), seen upright from outside; uv spans
+        its square.
+        """
         s = self.segments
         c, d = np.append(self.cos[:-1], 0.0), np.append(self.sin[:-1], 0.0)
         vertex = [radius[:, None] * c, radius[:, None] * d, np.repeat(z[:, None], s + 1, 1)]
@@ -91,9 +95,11 @@ def _arc(start_deg: float, stop_deg: float, steps: int) -> tuple[F64, F64]:
 
 
 def sphere(radius: ArrayLike, *, segments: int = 32) -> Meshes:
-    """Spheres of `radius` (m,): `segments` meridians, half as many parallels, equirectangular uv (960 triangles at 32).
+    """Spheres of `radius` (m,): `segments` meridians, half as many parallels, equirectangular uv (960
+    triangles at 32).
 
-    Vertices lie on the sphere: with 32 segments volume is 1.6 % short and the outline up to 0.5 % of the radius inside.
+    Vertices lie on the sphere: with 32 segments volume is 1.6 % short and the outline up to 0.5 % of the
+    radius inside.
     """
     (radius,) = columns(radius=radius)
     require(radius > 0, radius, "radius", "a length above 0")
@@ -106,7 +112,9 @@ def sphere(radius: ArrayLike, *, segments: int = 32) -> Meshes:
 
 
 def cylinder(radius: ArrayLike, height: ArrayLike, *, segments: int = 48) -> Meshes:
-    """Upright cylinders: smooth side ("main"), flat caps (slots "top" and "bottom"). 4 · segments triangles."""
+    """Upright cylinders: smooth side ("main"), flat caps (slots "top" and "bottom"). 4 · segments
+    triangles.
+    """
     radius, height = columns(radius=radius, height=height)
     require(radius > 0, radius, "radius", "a length above 0")
     require(height > 0, height, "height", "a length above 0")
@@ -120,7 +128,8 @@ def cylinder(radius: ArrayLike, height: ArrayLike, *, segments: int = 48) -> Mes
 
 
 def cone(radius: ArrayLike, height: ArrayLike, top_radius: ArrayLike = 0.0, *, segments: int = 48) -> Meshes:
-    """Upright cones, or frusta where `top_radius` (m,) is above 0; smooth side, flat caps (slots "top", "bottom").
+    """Upright cones, or frusta where `top_radius` (m,) is above 0; smooth side, flat caps (slots "top",
+    "bottom").
 
     Centred at half height. A top radius of 0 leaves the upper cap without area.
     """
@@ -141,7 +150,9 @@ def cone(radius: ArrayLike, height: ArrayLike, top_radius: ArrayLike = 0.0, *, s
 
 
 def capsule(radius: ArrayLike, height: ArrayLike, *, segments: int = 32) -> Meshes:
-    """Upright capsules: a cylinder of `height` (m,) between two hemispheres of `radius` (m,); smooth throughout."""
+    """Upright capsules: a cylinder of `height` (m,) between two hemispheres of `radius` (m,); smooth
+    throughout.
+    """
     radius, height = columns(radius=radius, height=height)
     require(radius > 0, radius, "radius", "a length above 0")
     require(height >= 0, height, "height", "a length of 0 or more")

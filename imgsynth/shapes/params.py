@@ -41,7 +41,7 @@ def rows(value: ArrayLike, width: int, name: str) -> F64:
     return array
 
 
-def require(good: NDArray[np.bool_], value: F64, name: str, expected: str) -> None:
+def require(good: NDArray[np.bool_] | np.bool_, value: F64, name: str, expected: str) -> None:
     """Raise a SceneError naming the first mesh where `good` (m,) is False."""
     if not np.all(good):
         k = int(np.argmin(good))

@@ -37,7 +37,9 @@ def _sheet(vertices: F64, uv: F64, faces: NDArray[np.int64], two_sided: bool) ->
 
 
 def quad(width: ArrayLike, height: ArrayLike, *, two_sided: bool = True) -> Meshes:
-    """Rectangles in the xy-plane facing +z, `width` (m,) along x, `height` (m,) along y; uv 0..1, v up. 2 triangles."""
+    """Rectangles in the xy-plane facing +z, `width` (m,) along x, `height` (m,) along y; uv 0..1, v up. 2
+    triangles.
+    """
     width, height = columns(width=width, height=height)
     require(width > 0, width, "width", "a length above 0")
     require(height > 0, height, "height", "a length above 0")
@@ -66,15 +68,17 @@ def disc(radius: ArrayLike, *, segments: int = 64, two_sided: bool = True) -> Me
 
 
 def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: bool = True) -> Meshes:
-    """Plates with the outline of a simple polygon, concave ones too: (p, 2) for all meshes or (m, p, 2), metres.
+    """Plates with the outline of a simple polygon, concave ones too: (p, 2) for all meshes or (m, p, 2),
+    metres.
 
-    With `thickness` (m,) a closed prism, centred on z = 0, with slots "main" (front), "back" and "side"; without, a sheet in
-    z = 0. The uv is xy over the bounding box, on the back mirrored so that it reads upright from behind, on the side the share
-    of the way round and 0..1 from back to front. Outlines may run either way; they are turned counter-clockwise.
+    With `thickness` (m,) a closed prism, centred on z = 0, with slots "main" (front), "back" and "side";
+    without, a sheet in z = 0. The uv is xy over the bounding box, on the back mirrored so that it reads
+    upright from behind, on the side the share of the way round and 0..1 from back to front. Outlines may
+    run either way; they are turned counter-clockwise.
 
     Raises:
-        SceneError: an outline that crosses itself, has no area or fewer than 3 points, or outlines of one batch so different
-            that no single triangulation fits them all.
+        SceneError: an outline that crosses itself, has no area or fewer than 3 points, or outlines of one
+            batch so different that no single triangulation fits them all.
     """
     points = _outlines(outline)
     triangles = triangulate(points[0])
@@ -144,7 +148,9 @@ def signed_area(points: F64) -> F64:
 
 
 def _check_fits(points: F64, triangles: NDArray[np.int64]) -> None:
-    """Every triangle upright and their areas summing to the outline's: then the triangulation covers it once."""
+    """Every triangle upright and their areas summing to the outline's: then the triangulation covers it
+    once.
+    """
     area = signed_area(points[:, triangles])  # (m, t)
     whole = signed_area(points)
     fits = (area > 0).all(1) & np.isclose(area.sum(1), whole, rtol=1e-9, atol=0)
@@ -154,7 +160,8 @@ def _check_fits(points: F64, triangles: NDArray[np.int64]) -> None:
 def triangulate(points: F64) -> NDArray[np.int64]:
     """Ear clipping of one counter-clockwise simple polygon (p, 2) into p - 2 triangles (p - 2, 3).
 
-    Of the ears at hand the fattest goes first, so slivers stay few. O(p³), meant for outlines of tens of points.
+    Of the ears at hand the fattest goes first, so slivers stay few. O(p³), meant for outlines of tens of
+    points.
 
     Raises:
         SceneError: the polygon crosses itself or repeats a point.
@@ -195,7 +202,8 @@ def _inside(points: F64, a: F64, b: F64, c: F64) -> NDArray[np.bool_]:
 
 
 def round_corners(outline: ArrayLike, radius: float, *, segments: int = 6) -> F64:
-    """An outline (p, 2) with each corner replaced by an arc of `radius` in `segments` steps: (p·(segments + 1), 2).
+    """An outline (p, 2) with each corner replaced by an arc of `radius` in `segments` steps: (p·(segments +
+    1), 2).
 
     Raises:
         SceneError: a radius whose arcs would overlap on an edge.

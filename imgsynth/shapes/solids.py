@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +10,8 @@ from numpy.typing import ArrayLike
 from imgsynth.batch import F32, F64, I32, I64, Meshes
 from imgsynth.shapes.params import at_least, columns, require, rows
 
-# A side's own axes (right, up, outward) as seen from outside, right × up = outward; textures stand upright on the walls.
+# A side's own axes (right, up, outward) as seen from outside, right × up = outward; textures stand upright
+# on the walls.
 SIDES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
     "right": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
     "left": ((0, -1, 0), (0, 0, 1), (-1, 0, 0)),
@@ -48,13 +48,6 @@ def box(size: ArrayLike) -> Meshes:
     )
 
 
-class BevelGrid(NamedTuple):
-    """A patch over one side of a rounded box, in the side's own axes: a vertex is sign·core + radius·normal."""
-
-    sign: F64  # (k, k, 3) -1 | 1: which corner of the core box the vertex hangs on
-    normal: F64  # (k, k, 3) unit
-
-
 def bevel_angles(segments: int) -> tuple[F64, F64]:
     """(sign, tangent) along one axis of a side: half of each bevel, as the side meets its neighbours at 45°.
 
@@ -69,8 +62,8 @@ def bevel_angles(segments: int) -> tuple[F64, F64]:
 def unit_normals(across: F64, up: F64) -> F64:
     """Normals (across, up, 1) / length over a grid, (k, l, 3).
 
-    Squares are summed in order of size: neighbouring sides see the same vector with its axes permuted, and must get the
-    same bits, else the seam cracks.
+    Squares are summed in order of size: neighbouring sides see the same vector with its axes permuted, and
+    must get the same bits, else the seam cracks.
     """
     u, v = np.meshgrid(across, up)
     normal = np.stack([u, v, np.ones_like(u)], -1)
@@ -79,7 +72,9 @@ def unit_normals(across: F64, up: F64) -> F64:
 
 
 def grid_faces(rows_: int, columns_: int) -> I64:
-    """Two counter-clockwise triangles for each cell of a grid of rows_ × columns_ vertices, rows going up: (f, 3)."""
+    """Two counter-clockwise triangles for each cell of a grid of rows_ × columns_ vertices, rows going up:
+    (f, 3).
+    """
     i = np.arange(rows_ * columns_).reshape(rows_, columns_)
     a, b, c, d = i[:-1, :-1], i[:-1, 1:], i[1:, 1:], i[1:, :-1]
     return np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], 2).reshape(-1, 3)
@@ -100,10 +95,12 @@ def _rounded_template(segments: int) -> tuple[F64, F64, I32, F64]:
 
 
 def rounded_box(size: ArrayLike, radius: ArrayLike, *, segments: int = 4) -> Meshes:
-    """Boxes of `size` (m, 3) with edges of `radius` (m,) metres: flat sides, quarter cylinders, sphere octants.
+    """Boxes of `size` (m, 3) with edges of `radius` (m,) metres: flat sides, quarter cylinders, sphere
+    octants.
 
-    `segments` (even) facets round an edge. The uv of each side is its projection along the side's axis, 0..1 from edge to
-    edge. `radius` from 0 (sharp; the bevel's triangles have no area) to half the shortest edge.
+    `segments` (even) facets round an edge. The uv of each side is its projection along the side's axis,
+    0..1 from edge to edge. `radius` from 0 (sharp; the bevel's triangles have no area) to half the shortest
+    edge.
     """
     size = rows(size, 3, "size")
     (radius,) = columns(radius=radius)
