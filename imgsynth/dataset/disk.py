@@ -1,0 +1,84 @@
+"""Files that are there whole or not at all, hashed on their way out, and a full disk said in one line."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from imgsynth.errors import ImgsynthError
+
+
+class _Hashed:
+    """A binary file that hashes what is written to it."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.hash, self.closed = file, hashlib.sha256(), False
+        self.tell, self.flush = file.tell, file.flush
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.hash.update(data)
+        return self.file.write(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def hashed(path: Path, hashes: dict[str, str]) -> Iterator[IO[bytes]]:
+    """Open `path` for writing; afterwards it is on disk and its SHA-256 in `hashes`."""
+    with open(path, "wb") as file:
+        out = _Hashed(file)
+        yield out  # type: ignore[misc]
+        file.flush()
+        os.fsync(file.fileno())
+    hashes[path.name] = out.hash.hexdigest()
+
+
+def replace(path: Path, data: bytes, *, draft: Path | None = None, durable: bool = True) -> None:
+    """Put a file in place whole or not at all, by way of `draft` (same disk); `durable` waits until it is on the disk."""
+    draft = draft or path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(draft, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(draft, path)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """Turn what the disk says into one line that names the path."""
+    try:
+        yield
+    except OSError as e:
+        where = e.filename or root
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = "the disk is full; what was committed stays: free some space and continue with --resume"
+        else:
+            message = f"cannot write: {e.strerror or e}"
+        raise ImgsynthError(f"{where}: {message}") from e
