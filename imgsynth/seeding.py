@@ -1,9 +1,10 @@
-"""Counter-based random numbers: leaf `path` of frame `index` reads a hash of (seed, path, index), and no state.
+"""Counter-based random numbers: leaf `path` of frame `index` reads a hash of (seed, path, index), and no
+state.
 
 The hash is Threefry-2x64 with 20 rounds (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-1, 2, 3", SC 2011, §3.3), checked against the known-answer vectors of Random123. The key is a BLAKE2b digest of
-(seed, path), the counter is (frame index, block). Hence a frame draws the same numbers alone, in any batch, on any
-worker, and adding a leaf changes no other draw.
+1, 2, 3", SC 2011, §3.3), checked against the known-answer vectors of Random123. The key is a BLAKE2b digest
+of (seed, path), the counter is (frame index, block). Hence a frame draws the same numbers alone, in any
+batch, on any worker, and adding a leaf changes no other draw.
 
 Words become uniforms at the midpoints of 2^52 (float64) or 2^23 (float32) equal cells, so they lie strictly
 inside (0, 1) and every inverse CDF is finite.
@@ -98,8 +99,8 @@ def uniforms(
 ) -> NDArray[np.float64]:
     """Independent uniforms, (n, L, D) float64 strictly inside (0, 1): frame × leaf × dimension.
 
-    `dims` is one number for all leaves or one for each; D is the largest, and what lies beyond a leaf's own dimensions
-    is 0.5. Entry [i, l, d] depends on (seed, paths[l], indices[i], d) alone.
+    `dims` is one number for all leaves or one for each; D is the largest, and what lies beyond a leaf's own
+    dimensions is 0.5. Entry [i, l, d] depends on (seed, paths[l], indices[i], d) alone.
     """
     counters, each = as_counters(indices), leaf_dims(paths, dims)
     width = int(each.max(initial=0))
@@ -122,7 +123,7 @@ def uniforms(
 
 
 def noise(seed: int, path: str, indices: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A field of independent uniforms for each frame: (n, *shape) float32 strictly inside (0, 1), 2^23 levels."""
+    """A field of uniforms for each frame, (n, *shape) float32 strictly inside (0, 1), 2^23 levels."""
     counters = as_counters(indices)
     count = math.prod(shape)
     blocks = -(-count // 4)  # four 32-bit halves a block
@@ -140,7 +141,7 @@ def noise(seed: int, path: str, indices: ArrayLike, shape: tuple[int, ...]) -> N
 
 
 def normals(seed: int, path: str, indices: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A field of independent standard normals for each frame, (n, *shape) float32; |x| < 5.3 by construction."""
+    """A field of standard normals for each frame, (n, *shape) float32; |x| < 5.3 by construction."""
     field = noise(seed, path, indices, shape)
     return ndtri(field, out=field)
 

@@ -1,14 +1,15 @@
-"""Owen-scrambled Sobol points for every leaf, by index: better coverage with fewer frames, and still no state.
+"""Owen-scrambled Sobol points for every leaf, by index: better coverage with fewer frames, and still no
+state.
 
 Each leaf owns a Sobol net (direction numbers of Joe and Kuo, "Constructing Sobol sequences with better
-two-dimensional projections", SIAM J. Sci. Comput. 30, 2008) whose digits are scrambled by hashing (Laine and Karras,
-"Stratified sampling for stochastic transparency", 2011) and whose index is shuffled by the same kind of nested permutation
-(Burley, "Practical hash-based Owen scrambling", JCGT 9(4), 2020). All keys come from the leaf alone, so leaves are
-independent paddings of each other and adding one changes no other draw.
+two-dimensional projections", SIAM J. Sci. Comput. 30, 2008) whose digits are scrambled by hashing (Laine and
+Karras, "Stratified sampling for stochastic transparency", 2011) and whose index is shuffled by the same kind
+of nested permutation (Burley, "Practical hash-based Owen scrambling", JCGT 9(4), 2020). All keys come from
+the leaf alone, so leaves are independent paddings of each other and adding one changes no other draw.
 
-For every leaf, each aligned block of 2^m frame numbers has exactly one point in each dyadic interval of length 2^-m, in
-every dimension; dimensions 0 and 1 are a (0, m, 2)-net. A leaf with more than eight dimensions is padded with further,
-independent nets. Frame numbers must be below 2^32.
+For every leaf, each aligned block of 2^m frame numbers has exactly one point in each dyadic interval of
+length 2^-m, in every dimension; dimensions 0 and 1 are a (0, m, 2)-net. A leaf with more than eight
+dimensions is padded with further, independent nets. Frame numbers must be below 2^32.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from imgsynth.seeding import as_counters, leaf_dims, leaf_key, threefry2x64
 U32 = NDArray[np.uint32]
 
 NET_DIMS = 8
-# Joe and Kuo's new-joe-kuo-6.21201, dimensions 2 to 8: degree, inner coefficients of the primitive polynomial, m_1 ...
+# Joe and Kuo's new-joe-kuo-6.21201, dimensions 2 to 8: degree, inner coefficients of the primitive
+# polynomial, m_1 ...
 _JOE_KUO: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (1, 0, (1,)),
     (2, 1, (1, 3)),
@@ -44,7 +46,8 @@ _CHUNK = 1 << 14
 def sobol_uniforms(
     seed: int, paths: Sequence[str], indices: ArrayLike, dims: int | Sequence[int]
 ) -> NDArray[np.float64]:
-    """Scrambled Sobol points with the signature and shape of `seeding.uniforms`: (n, L, D), 0.5 beyond a leaf's dims.
+    """Scrambled Sobol points with the signature and shape of `seeding.uniforms`: (n, L, D), 0.5 beyond a
+    leaf's dims.
 
     Raises:
         ValueError: a frame number of 2^32 or more.
@@ -58,7 +61,7 @@ def sobol_uniforms(
         first = net * NET_DIMS
         leaves = np.flatnonzero(each > first)
         width = min(NET_DIMS, out.shape[2] - first)
-        keys = _net_keys(seed, [paths[leaf] for leaf in leaves], net, width)
+        keys = _net_keys(seed, [paths[int(leaf)] for leaf in leaves], net, width)
         rows = max(1, _CHUNK // len(leaves))
         for start in range(0, len(counters), rows):
             index = _scramble(reversed_index[start : start + rows, None], keys[0])
@@ -70,16 +73,16 @@ def sobol_uniforms(
 
 
 def _coordinate(reversed_index: U32, d: int, keys: U32) -> NDArray[np.float64]:
-    """Dimension d of the points at bit-reversed indices: XOR of four table rows, scrambled, at cell midpoints."""
+    """Dimension d of the points at bit-reversed indices, scrambled, at cell midpoints."""
     tables = _tables()[d]
     x = tables[0][reversed_index & np.uint32(255)]
     for byte in range(1, 4):
         x ^= tables[byte][(reversed_index >> np.uint32(8 * byte)) & np.uint32(255)]
-    return (_reverse(_scramble(x, keys)) + 0.5) * 2.0**-32
+    return (_reverse(_scramble(x, keys)).astype(np.float64) + 0.5) * 2.0**-32
 
 
 def _net_keys(seed: int, paths: Sequence[str], net: int, width: int) -> U32:
-    """(1 + width, _WORDS * _PASSES, L) 32-bit scrambling keys: one set for the index, one for each dimension."""
+    """(1 + width, _WORDS * _PASSES, L) scrambling keys: one set for the index, one a dimension."""
     key = np.array([leaf_key(seed, f"{path}\nsobol {net}") for path in paths], np.uint64).reshape(-1, 2)
     count = (1 + width) * _WORDS * _PASSES
     block = np.arange(-(-count // 4), dtype=np.uint64)[:, None]
@@ -89,11 +92,13 @@ def _net_keys(seed: int, paths: Sequence[str], net: int, width: int) -> U32:
 
 
 def _scramble(x: U32, keys: U32) -> U32:
-    """Nested uniform scrambling of bit-reversed numbers, key by leaf: each bit is flipped by a hash of the lower bits.
+    """Nested uniform scrambling of bit-reversed numbers, key by leaf: each bit is flipped by a hash of the
+    lower bits.
 
-    Sums and products alone, Laine and Karras's hash, reach only half of the nested permutations of three levels, however
-    many passes (flips of the third level are tied to those of the second), and one pass carries too few key
-    bits; hence the two AND steps, and fresh keys for each pass. All 2^7 come out alike (χ² in the tests).
+    Sums and products alone, Laine and Karras's hash, reach only half of the nested permutations of three
+    levels, however many passes (flips of the third level are tied to those of the second), and one pass
+    carries too few key bits; hence the two AND steps, and fresh keys for each pass. All 2^7 come out alike
+    (χ² in the tests).
     """
     for p in range(_PASSES):
         add, multiply, select = keys[_WORDS * p : _WORDS * (p + 1)]
@@ -129,7 +134,7 @@ def _direction_numbers(d: int) -> list[int]:
 
 @cache
 def _tables() -> U32:
-    """(NET_DIMS, 4, 256): what each byte of the bit-reversed index contributes to the bit-reversed coordinate."""
+    """(NET_DIMS, 4, 256): what each byte of the reversed index contributes to the reversed point."""
     out = np.zeros((NET_DIMS, 4, 256), np.uint32)
     bytes_ = np.arange(256, dtype=np.uint32)
     for d in range(NET_DIMS):
