@@ -170,7 +170,7 @@ class _Pip(NamedTuple):
     face: int
     cell: tuple[int, int]
     corners: tuple[int, int, int, int]
-    start: int  # first vertex: rim of the flat part; then rings of the bowl from its rim inwards; then its bottom
+    start: int  # first vertex: rim of the flat part; then the bowl from its rim inwards; then its bottom
 
 
 class _Template:

@@ -71,10 +71,10 @@ def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: 
     """Plates with the outline of a simple polygon, concave ones too: (p, 2) for all meshes or (m, p, 2),
     metres.
 
-    With `thickness` (m,) a closed prism, centred on z = 0, with slots "main" (front), "back" and "side";
-    without, a sheet in z = 0. The uv is xy over the bounding box, on the back mirrored so that it reads
-    upright from behind, on the side the share of the way round and 0..1 from back to front. Outlines may
-    run either way; they are turned counter-clockwise.
+    With `thickness` (m,) a closed prism from its front at z = 0 down to -thickness (0 = two faces back
+    to back), with slots "main" (front), "back" and "side"; without, a sheet in z = 0. The uv is xy over the
+    bounding box, on the back mirrored so that it reads upright from behind, on the side the share of the way
+    round and 0..1 from back to front. Outlines may run either way; they are turned counter-clockwise.
 
     Raises:
         SceneError: an outline that crosses itself, has no area or fewer than 3 points, or outlines of one
@@ -88,7 +88,7 @@ def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: 
     if thickness is None:
         return _sheet(points, uv, triangles, two_sided)
     (thick,) = columns(thickness=thickness)
-    require(thick > 0, thick, "thickness", "a length above 0")
+    require(thick >= 0, thick, "thickness", "a length of 0 or more")
     m = max(len(points), len(thick))
     if {len(points), len(thick)} - {1, m}:
         raise SceneError(
@@ -100,8 +100,8 @@ def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: 
 
 def _prism(points: F64, uv: F64, thick: F64, triangles: NDArray[np.int64]) -> Meshes:
     m, p, _ = points.shape
-    half = np.broadcast_to(thick[:, None, None] / 2, (m, p, 1))
-    front, back = np.concatenate([points, half], -1), np.concatenate([points, -half], -1)
+    depth = np.broadcast_to(-thick[:, None, None], (m, p, 1))
+    front, back = np.concatenate([points, 0 * depth], -1), np.concatenate([points, depth], -1)
     following = np.roll(np.arange(p), -1)
     edge = points[:, following] - points
     length = np.linalg.norm(edge, axis=-1)
@@ -133,7 +133,9 @@ def _outlines(outline: ArrayLike) -> F64:
         raise SceneError(
             f"outline: expected 3 or more finite points (p, 2) or (m, p, 2), got shape {points.shape}"
         )
+    repeated = (points == np.roll(points, -1, axis=1)).all(-1).any(1)
     area = signed_area(points)
+    require(~repeated, area, "outline", "no point twice in a row; area")
     require(np.abs(area) > 1e-12 * np.ptp(points, axis=1).max(1) ** 2, area, "outline", "an area above 0")
     if len(set(np.sign(area))) > 1:
         raise SceneError("outline: expected all outlines of a batch to run the same way round")
@@ -148,12 +150,12 @@ def signed_area(points: F64) -> F64:
 
 
 def _check_fits(points: F64, triangles: NDArray[np.int64]) -> None:
-    """Every triangle upright and their areas summing to the outline's: then the triangulation covers it
+    """No triangle upside down and their areas summing to the outline's: then the triangulation covers it
     once.
     """
     area = signed_area(points[:, triangles])  # (m, t)
     whole = signed_area(points)
-    fits = (area > 0).all(1) & np.isclose(area.sum(1), whole, rtol=1e-9, atol=0)
+    fits = (area > -1e-12 * whole[:, None]).all(1) & np.isclose(area.sum(1), whole, rtol=1e-9, atol=0)
     require(fits, whole, "outline", "a simple polygon that the first outline's triangulation fits; area")
 
 
