@@ -42,10 +42,11 @@ class Buffers:
     color: F32  # (n, H·k, W·k, 3)
     supersample: int
     depth: F32  # (n, H, W) metres along camera z, inf where nothing is hit
-    normal: F32  # (n, H, W, 3) unit geometric normals, camera frame, facing the camera; 0 where nothing is hit
+    normal: F32  # (n, H, W, 3) unit, camera frame, facing it; interpolated vertex normals; 0 at no hit
     instance: I32  # (n, H, W) id within the frame, 0 = background or ground
     amodal: AmodalMasks
     amodal_total: F64  # (I,) area in pixels² of the whole silhouette, also outside the frame
+    boxes: F64 | None = None  # (I, 4) amodal boxes, NaN if behind; where a renderer has them
 
 
 @dataclass(frozen=True)

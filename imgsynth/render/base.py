@@ -1,0 +1,26 @@
+"""What every renderer promises."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from imgsynth.batch import SceneBatch
+from imgsynth.frame import Buffers
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Draws a batch of frames; the same frame gives the same bytes alone and in any batch."""
+
+    def render(self, batch: SceneBatch, samples: int = 1) -> Buffers:
+        """Draw all frames of `batch`.
+
+        Args:
+            batch: what to draw.
+            samples: colour samples a pixel, a perfect square k²: a regular k×k grid. Labels are sampled at
+                the pixel centre whatever it is.
+
+        Raises:
+            ImgsynthError: `samples` is not a perfect square from 1 to 64.
+        """
+        ...

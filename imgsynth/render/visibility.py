@@ -1,0 +1,376 @@
+# Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
+# mypy: ignore-errors
+# ruff: noqa: UP018, SIM102
+"""Vertex stage and visibility buffer: Warp kernels, one source for CPU and CUDA.
+
+Every target (colour samples, pixel-centre labels, shadow maps, off-screen silhouettes) is filled by the same
+kernel, `rasterize`. A vertex is (x, y, w) in double precision: image coordinates, and a `w` that is linear over
+the image and grows towards the eye (1/z for a pinhole, height towards the sun for a shadow map).
+
+No cracks and no double hits: the three coefficients of an edge function change sign exactly, bit for bit, when
+the edge is walked the other way, so a sample lies strictly on one side of a shared edge, or exactly on it, and
+there the signs of the coefficients decide.
+"""
+
+from __future__ import annotations
+
+import warp as wp
+
+from imgsynth.render.arrays import OPTIONS, Geometry, Target
+
+wp.set_module_options(OPTIONS)
+
+COLOR, LABEL, SHADOW, SILHOUETTE = 0, 1, 2, 3
+"""Passes: keys · keys and amodal marks · height towards the sun · marks outside the frame."""
+
+MODE_LABEL = wp.constant(LABEL)
+MODE_SHADOW = wp.constant(SHADOW)
+MODE_SILHOUETTE = wp.constant(SILHOUETTE)
+TINY = wp.constant(wp.float64(1e-300))
+ZERO = wp.constant(wp.float64(0.0))
+HALF = wp.constant(wp.float64(0.5))
+ONE = wp.constant(wp.float64(1.0))
+FAR = wp.constant(wp.float64(1e300))
+WIDE = wp.constant(8)  # columns from which narrowing rows to their spans pays
+
+
+@wp.struct
+class Polygon:
+    """A triangle cut by the near plane: up to four corners, and where they lie in the triangle."""
+
+    count: wp.int32
+    p0: wp.vec3d
+    p1: wp.vec3d
+    p2: wp.vec3d
+    p3: wp.vec3d
+    c0: wp.vec3
+    c1: wp.vec3
+    c2: wp.vec3
+    c3: wp.vec3
+
+
+@wp.struct
+class Edge:
+    """E(x, y) = a·x + b·y + k, inside where E ≥ least."""
+
+    a: wp.float64
+    b: wp.float64
+    k: wp.float64
+    least: wp.float64
+
+
+@wp.func
+def homogeneous(m: wp.mat33d, t: wp.vec3d, v: wp.vec3) -> wp.vec3d:
+    """m·v + t in double precision."""
+    return m * wp.vec3d(wp.float64(v[0]), wp.float64(v[1]), wp.float64(v[2])) + t
+
+
+@wp.kernel
+def project(
+    geo: Geometry,
+    items: wp.array(dtype=wp.vec3i),
+    linear: wp.array(dtype=wp.mat33d),
+    offset: wp.array(dtype=wp.vec3d),
+    perspective: wp.int32,
+    out: wp.array(dtype=wp.vec3d),
+    box: wp.array2d(dtype=wp.float64),
+    behind: wp.array(dtype=wp.int32),
+):
+    """Object vertices of `items` (row, first, last) to (x, y, w), and each row's bounds.
+
+    A pinhole vertex closer than near gets w = -1, sets `behind[row]` and stays out of the bounds.
+    """
+    item = items[wp.tid()]
+    row = item[0]
+    m = linear[row]
+    t = offset[row]
+    near = geo.near[row]
+    first = geo.first_vertex[row]
+    first_out = geo.first_out[row]
+    lo_x = wp.float64(FAR)
+    lo_y = wp.float64(FAR)
+    hi_x = wp.float64(-FAR)
+    hi_y = wp.float64(-FAR)
+    for i in range(item[1], item[2]):
+        h = homogeneous(m, t, geo.vertices[first + i])
+        if perspective == 1 and h[2] < near:
+            behind[row] = 1
+            out[first_out + i] = wp.vec3d(ZERO, ZERO, -ONE)
+        else:
+            if perspective == 1:
+                w = ONE / h[2]
+                h = wp.vec3d(h[0] * w, h[1] * w, w)
+            out[first_out + i] = h
+            lo_x = wp.min(lo_x, h[0])
+            lo_y = wp.min(lo_y, h[1])
+            hi_x = wp.max(hi_x, h[0])
+            hi_y = wp.max(hi_y, h[1])
+    wp.atomic_min(box, row, 0, lo_x)
+    wp.atomic_min(box, row, 1, lo_y)
+    wp.atomic_max(box, row, 2, hi_x)
+    wp.atomic_max(box, row, 3, hi_y)
+
+
+@wp.func
+def corner(polygon: Polygon, p: wp.vec3d, c: wp.vec3) -> Polygon:
+    """The polygon with one corner more."""
+    if polygon.count == 0:
+        polygon.p0 = p
+        polygon.c0 = c
+    elif polygon.count == 1:
+        polygon.p1 = p
+        polygon.c1 = c
+    elif polygon.count == 2:
+        polygon.p2 = p
+        polygon.c2 = c
+    else:
+        polygon.p3 = p
+        polygon.c3 = c
+    polygon.count += 1
+    return polygon
+
+
+@wp.func
+def unit(k: int) -> wp.vec3:
+    """Barycentric coordinates of corner k."""
+    return wp.vec3(wp.where(k == 0, 1.0, 0.0), wp.where(k == 1, 1.0, 0.0), wp.where(k == 2, 1.0, 0.0))
+
+
+@wp.func
+def clip_near(geo: Geometry, row: int, face: wp.vec3i, m: wp.mat33d, t: wp.vec3d) -> Polygon:
+    """Sutherland–Hodgman against z = near.
+
+    A cut edge is always walked from its kept end, so two triangles that share it find the same point.
+    """
+    near = geo.near[row]
+    first = geo.first_vertex[row]
+    polygon = Polygon()
+    for k in range(3):
+        next = (k + 1) % 3
+        a = homogeneous(m, t, geo.vertices[first + face[k]])
+        b = homogeneous(m, t, geo.vertices[first + face[next]])
+        keep = a[2] >= near
+        if keep:
+            w = ONE / a[2]
+            polygon = corner(polygon, wp.vec3d(a[0] * w, a[1] * w, w), unit(k))
+        if keep != (b[2] >= near):
+            p = a
+            q = b
+            c = unit(k)
+            d = unit(next)
+            if not keep:
+                p = b
+                q = a
+                c = unit(next)
+                d = unit(k)
+            s = (near - p[2]) / (q[2] - p[2])
+            w = ONE / near
+            at = wp.vec3d((p[0] + s * (q[0] - p[0])) * w, (p[1] + s * (q[1] - p[1])) * w, w)
+            polygon = corner(polygon, at, c + wp.float32(s) * (d - c))
+    return polygon
+
+
+@wp.func
+def alpha_at(geo: Geometry, material: int, uv: wp.vec2) -> float:
+    """Bilinear alpha, 0..1, of the finest level of a material's texture, repeated."""
+    level = geo.first_level[geo.texture[material]]
+    size = geo.level_size[level]
+    scale = geo.uv_scale[material]
+    x = uv[0] * scale[0]
+    y = uv[1] * scale[1]
+    x = (x - wp.floor(x)) * float(size[1]) - 0.5
+    y = (1.0 - (y - wp.floor(y))) * float(size[0]) - 0.5
+    fx = x - wp.floor(x)
+    fy = y - wp.floor(y)
+    total = float(0.0)
+    for i in range(4):
+        tx = (int(wp.floor(x)) + i % 2 + size[1]) % size[1]
+        ty = (int(wp.floor(y)) + i / 2 + size[0]) % size[0]
+        texel = geo.texels[geo.level_start[level] + wp.int64(ty * size[1] + tx)]
+        total += (
+            wp.where(i % 2 == 0, 1.0 - fx, fx)
+            * wp.where(i / 2 == 0, 1.0 - fy, fy)
+            * float(texel >> wp.uint32(24))
+        )
+    return total / 255.0
+
+
+@wp.func
+def there(geo: Geometry, row: int, triangle: int, c: wp.vec3) -> bool:
+    """Whether the texture leaves anything at barycentric coordinates c (of any sum) of a triangle."""
+    face = geo.first_face[row] + triangle
+    material = geo.materials[row, geo.slots[face]]
+    if material < 0:
+        return True
+    if geo.texture[material] < 0 or geo.alpha_cutoff[material] <= 0.0:
+        return True
+    index = geo.faces[face]
+    first = geo.first_vertex[row]
+    uv = c[0] * geo.uv[first + index[0]] + c[1] * geo.uv[first + index[1]] + c[2] * geo.uv[first + index[2]]
+    return alpha_at(geo, material, uv / (c[0] + c[1] + c[2])) >= geo.alpha_cutoff[material]
+
+
+@wp.func
+def pack(w: wp.float32, triangle: int) -> wp.uint64:
+    """Key that orders by depth (near first), then by triangle: positive floats sort as their bits do."""
+    return (wp.uint64(~wp.cast(w, wp.uint32)) << wp.uint64(32)) | wp.uint64(wp.uint32(triangle))
+
+
+@wp.func
+def emit(geo: Geometry, target: Target, row: int, triangle: int, x: int, y: int, w: wp.float64):
+    """Write one covered sample."""
+    at = target.base[row] + wp.int64(y) * wp.int64(target.extent[row][0]) + wp.int64(x)
+    if target.mode == MODE_SHADOW:
+        wp.atomic_max(target.height, at, wp.float32(w))
+        return
+    if target.mode == MODE_SILHOUETTE:
+        frame = target.window[row]
+        if x < frame[0] or y < frame[1] or x >= frame[2] or y >= frame[3]:
+            target.marks[at] = wp.uint8(1)
+        return
+    wp.atomic_min(target.keys, at, pack(wp.float32(w), geo.first_id[row] + triangle))
+    if target.mode == MODE_LABEL:
+        window = target.window[row]
+        cell = (y - window[1]) * (window[2] - window[0]) + x - window[0]
+        target.marks[target.window_start[row] + wp.int64(cell)] = wp.uint8(1)
+
+
+@wp.func
+def edge(xa: wp.float64, ya: wp.float64, xb: wp.float64, yb: wp.float64, s: wp.float64) -> Edge:
+    """Edge function of a → b times s (±1); samples exactly on it are owned by one of its two sides."""
+    e = Edge()
+    e.a = s * (ya - yb)
+    e.b = s * (xb - xa)
+    e.k = s * (xa * yb - xb * ya)
+    e.least = ZERO
+    if e.a < ZERO or (e.a == ZERO and e.b <= ZERO):
+        e.least = TINY
+    return e
+
+
+@wp.func
+def narrow(e: Edge, level: wp.float64, span: wp.vec2d) -> wp.vec2d:
+    """Cut the columns of a row to the side of an edge, a sample generous: the edge function still decides."""
+    if e.a > ZERO:
+        span[0] = wp.max(span[0], -level / e.a - ONE - HALF)
+    if e.a < ZERO:
+        span[1] = wp.min(span[1], -level / e.a + HALF)
+    return span
+
+
+@wp.func
+def draw(
+    geo: Geometry,
+    target: Target,
+    row: int,
+    triangle: int,
+    affine: wp.vec4d,
+    p0: wp.vec3d,
+    p1: wp.vec3d,
+    p2: wp.vec3d,
+    c0: wp.vec3,
+    c1: wp.vec3,
+    c2: wp.vec3,
+):
+    """Scan one triangle, its corners at c0, c1, c2 (barycentric) of the mesh triangle it is a piece of."""
+    extent = target.extent[row]
+    x0 = p0[0] * affine[0] + affine[1]
+    x1 = p1[0] * affine[0] + affine[1]
+    x2 = p2[0] * affine[0] + affine[1]
+    x_lo = wp.ceil(wp.max(wp.min(x0, wp.min(x1, x2)) - HALF, ZERO))
+    x_hi = wp.floor(wp.min(wp.max(x0, wp.max(x1, x2)) - HALF, wp.float64(extent[0] - 1)))
+    if not (x_lo <= x_hi):
+        return
+    y0 = p0[1] * affine[2] + affine[3]
+    y1 = p1[1] * affine[2] + affine[3]
+    y2 = p2[1] * affine[2] + affine[3]
+    y_lo = wp.ceil(wp.max(wp.min(y0, wp.min(y1, y2)) - HALF, ZERO))
+    y_hi = wp.floor(wp.min(wp.max(y0, wp.max(y1, y2)) - HALF, wp.float64(extent[1] - 1)))
+    if not (y_lo <= y_hi):
+        return
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    if area == ZERO:
+        return
+    if geo.two_sided[row] == 0:
+        # y points down, so what winds counter-clockwise to the eye has a negative area. Shadows are cast by the
+        # faces turned away from the sun: a lit face then never shadows itself.
+        if (area * geo.flip[row] < ZERO) == (target.mode == MODE_SHADOW):
+            return
+    s = wp.where(area > ZERO, ONE, -ONE)
+    ea = edge(x1, y1, x2, y2, s)
+    eb = edge(x2, y2, x0, y0, s)
+    ec = edge(x0, y0, x1, y1, s)
+    cutout = geo.cutout[row] == 1
+    wide = x_hi - x_lo >= wp.float64(WIDE)
+    for y in range(int(y_lo), int(y_hi) + 1):
+        py = wp.float64(y) + HALF
+        ra = ea.b * py + ea.k
+        rb = eb.b * py + eb.k
+        rc = ec.b * py + ec.k
+        span = wp.vec2d(x_lo, x_hi)
+        if wide:
+            span = narrow(ea, ra, narrow(eb, rb, narrow(ec, rc, span)))
+        if span[0] <= span[1]:
+            for x in range(int(span[0]), int(span[1]) + 1):
+                px = wp.float64(x) + HALF
+                a = ea.a * px + ra
+                b = eb.a * px + rb
+                c = ec.a * px + rc
+                if a >= ea.least and b >= eb.least and c >= ec.least:
+                    hit = bool(True)
+                    if cutout:
+                        wa = a
+                        wb = b
+                        wc = c
+                        if target.perspective == 1:
+                            wa = a * p0[2]
+                            wb = b * p1[2]
+                            wc = c * p2[2]
+                        sum = wa + wb + wc
+                        at = wp.float32(wa / sum) * c0 + wp.float32(wb / sum) * c1 + wp.float32(wc / sum) * c2
+                        hit = there(geo, row, triangle, at)
+                    if hit:
+                        w = (a * p0[2] + b * p1[2] + c * p2[2]) / (a + b + c)
+                        emit(geo, target, row, triangle, x, y, w)
+
+
+@wp.kernel
+def rasterize(
+    geo: Geometry,
+    target: Target,
+    items: wp.array(dtype=wp.vec3i),
+    projected: wp.array(dtype=wp.vec3d),
+    linear: wp.array(dtype=wp.mat33d),
+    offset: wp.array(dtype=wp.vec3d),
+):
+    """Draw the triangle ranges `items` (row, first, last) into a target."""
+    item = items[wp.tid()]
+    row = item[0]
+    if target.base[row] < wp.int64(0):
+        return
+    affine = target.map[row]
+    first_face = geo.first_face[row]
+    first_out = geo.first_out[row]
+    for triangle in range(item[1], item[2]):
+        face = geo.faces[first_face + triangle]
+        shape = Polygon()
+        shape.p0 = projected[first_out + face[0]]
+        shape.p1 = projected[first_out + face[1]]
+        shape.p2 = projected[first_out + face[2]]
+        shape.c0 = wp.vec3(1.0, 0.0, 0.0)
+        shape.c1 = wp.vec3(0.0, 1.0, 0.0)
+        shape.c2 = wp.vec3(0.0, 0.0, 1.0)
+        shape.count = 3
+        if target.perspective == 1:
+            if shape.p0[2] < ZERO or shape.p1[2] < ZERO or shape.p2[2] < ZERO:
+                shape = clip_near(geo, row, face, linear[row], offset[row])
+        for piece in range(shape.count - 2):
+            if piece == 1:
+                shape.p1 = shape.p2
+                shape.p2 = shape.p3
+                shape.c1 = shape.c2
+                shape.c2 = shape.c3
+            draw(
+                geo, target, row, triangle, affine,
+                shape.p0, shape.p1, shape.p2, shape.c0, shape.c1, shape.c2,
+            )  # fmt: skip
