@@ -1,0 +1,192 @@
+"""Where classification data comes from: the DATA argument of the command line, read into `LabelledImages`.
+
+DATA is one of
+
+    PATH                      a dataset of imgsynth (a folder with dataset.json)
+    PATH.npz                  `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers (n,), and, where wanted,
+                              `classes` (K,) names and `groups` (n,); read without pickle
+    PATH                      an image folder: a folder of images for each class
+    sklearn:digits[:SPLIT]    1,797 real digits 8×8; SPLIT is train, validation, test or all (default)
+    torchvision:NAME:ROOT[:SPLIT]   MNIST, FashionMNIST, USPS, CIFAR10, SVHN or GTSRB as torchvision keeps them; never downloads;
+                              SPLIT is train (default), test or all
+
+Any of them may end in `#train`, `#validation` or `#test`: that part of the fixed split of `imgsynth.dataset.split`
+(70/15/15 %, seed 0, by group where there are groups). So `signs#train` and `signs#validation` never share an image or a track.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from imgsynth.dataset.labelled import LabelledImages, concat
+from imgsynth.dataset.split import digits_blocks, digits_split, split
+from imgsynth.errors import DataError
+
+__all__ = ["LabelledImages", "concat", "load"]
+
+MAX_BYTES = 8 << 30  # of decoded pixels: more belongs on disk, not in memory
+MAX_CLASSES = 100_000
+PARTS = ("train", "validation", "test")
+
+
+def load(spec: str) -> LabelledImages:
+    """Read DATA (see the module's text).
+
+    Raises:
+        DataError: anything missing, unknown, unreadable or out of range, saying what was expected and where.
+    """
+    source, part = _fragment(spec)
+    if source.startswith("sklearn:"):
+        if part is not None and source == "sklearn:digits":
+            return _digits(f"{source}:{part}")  # the set has a split of its own, by writer
+        data = _digits(source)
+    elif source.startswith("torchvision:"):
+        from imgsynth.dataset.torchvision_sets import load_torchvision
+
+        data = load_torchvision(source)
+    else:
+        data = _path(Path(source).expanduser())
+    if part is None:
+        return data
+    rows = split(data.labels, data.groups, names=None if data.names is None else list(data.names))[part]
+    if len(rows) == 0:
+        raise DataError(f"{spec}: no image falls into the part {part!r} of {len(data)}")
+    return data.subset(rows, name=f"{data.name}#{part}")
+
+
+def _fragment(spec: str) -> tuple[str, str | None]:
+    source, mark, part = spec.rpartition("#")
+    if mark and part in PARTS:
+        return source, part
+    if mark and source and not Path(spec).expanduser().exists() and Path(source).expanduser().exists():
+        raise DataError(f"{spec}: unknown part {part!r}; expected #{', #'.join(PARTS)}")
+    return spec, None
+
+
+def _path(path: Path) -> LabelledImages:
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.is_file():
+        if path.suffix.lower() != ".npz":
+            raise DataError(f"{path}: expected a .npz file or a folder, got a {path.suffix or 'plain'} file")
+        return _npz(path)
+    if (path / "dataset.json").is_file():
+        return _dataset(path)
+    from imgsynth.dataset.folders import load_folder
+
+    return load_folder(path)
+
+
+def _dataset(path: Path) -> LabelledImages:
+    """A classification dataset that imgsynth wrote: `labels()` counts classes from 1."""
+    from imgsynth.dataset.reader import Dataset
+
+    dataset = Dataset(path)
+    classes = tuple(dataset.classes)
+    labels = np.asarray(dataset.labels(), np.int64) - 1
+    if len(labels) == 0:
+        raise DataError(f"{path}: the dataset holds no frames")
+    unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(unlabelled):
+        raise DataError(
+            f"{path}: frame {unlabelled[0]} has no one class of the {len(classes)} "
+            f"({len(unlabelled)} such frames); only frames of one labelled object can be classified"
+        )
+    first = dataset.image(0)
+    images = np.empty((len(labels), *first.shape), np.uint8)
+    for i in range(len(labels)):
+        images[i] = dataset.image(i)
+    return LabelledImages(images, labels, classes, None, path.name)
+
+
+def _npz(path: Path) -> LabelledImages:
+    images, labels, classes, groups = _npz_arrays(path)
+    if images.ndim == 3:
+        images = images[..., None]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or images.size == 0:
+        raise DataError(
+            f"{path}: images: expected uint8 (n, H, W) or (n, H, W, 1 or 3), got {images.dtype} {images.shape}"
+        )
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{path}: labels: expected {len(images)} whole numbers, got {labels.dtype} {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() > 2**31:
+        raise DataError(f"{path}: labels: expected numbers from 0, got {labels.min()} to {labels.max()}")
+    if classes is None:
+        present, labels = np.unique(labels, return_inverse=True)
+        names = tuple(str(v) for v in present)
+        if len(names) > MAX_CLASSES:
+            raise DataError(f"{path}: labels: {len(names)} different classes; at most {MAX_CLASSES} are read")
+    else:
+        if classes.ndim != 1 or classes.dtype.kind != "U":
+            raise DataError(f"{path}: classes: expected names (K,), got {classes.dtype} {classes.shape}")
+        names = tuple(str(c) for c in classes)
+    data = LabelledImages(
+        images, labels.astype(np.int64), names, groups, f"{path.resolve().parent.name}/{path.name}"
+    )
+    empty = [c for c, n in zip(data.classes, data.counts(), strict=True) if n == 0]
+    if empty:
+        raise DataError(f"{path}: class {empty[0]!r} has no image ({len(empty)} such classes)")
+    return data
+
+
+def _npz_arrays(path: Path) -> tuple[Any, ...]:
+    """`images`, `labels`, `classes`, `groups` (the last two None where absent), checked before they are unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            for name in ("images", "labels"):
+                if f"{name}.npy" not in members:
+                    held = ", ".join(sorted(m.removesuffix(".npy") for m in members)[:8]) or "nothing"
+                    raise DataError(f"{path}: expected arrays `images` and `labels`, found {held}")
+            wanted = [m for m in ("images", "labels", "classes", "groups") if f"{m}.npy" in members]
+            for name in wanted:
+                with archive.open(f"{name}.npy") as member:
+                    _check_header(path, name, member)
+        with np.load(path, allow_pickle=False) as arrays:
+            return tuple(
+                arrays[m] if m in wanted else None for m in ("images", "labels", "classes", "groups")
+            )
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.zlib.error) as e:  # type: ignore[attr-defined]
+        raise DataError(f"{path}: not a readable .npz file: {e}") from e
+
+
+def _check_header(path: Path, name: str, member: IO[bytes]) -> None:
+    """Refuse what would not fit in memory or would need pickle, from the .npy header alone."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if dtype.hasobject:
+        raise DataError(f"{path}: {name}: holds Python objects, which are not read; expected plain numbers")
+    n = dtype.itemsize
+    for side in shape:
+        n *= int(side)
+    if n > MAX_BYTES:
+        raise DataError(
+            f"{path}: {name}: {n / 2**30:.0f} GiB {shape}; at most {MAX_BYTES >> 30} GiB are read"
+        )
+
+
+def _digits(spec: str) -> LabelledImages:
+    """scikit-learn's digits, counts 0…16 as grey 0…255; groups are the 13 blocks (see `split.digits_blocks`)."""
+    name, _, part = spec.removeprefix("sklearn:").partition(":")
+    if name != "digits" or part not in ("", "all", *PARTS):
+        raise DataError(f"{spec}: expected sklearn:digits[:train|validation|test|all]")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    groups = digits_blocks(len(images))
+    classes = tuple(str(d) for d in range(10))
+    data = LabelledImages(images, bunch.target.astype(np.int64), classes, groups, "sklearn:digits")
+    return (
+        data.subset(digits_split(len(images))[part], name=spec) if part in PARTS else replace(data, name=spec)
+    )

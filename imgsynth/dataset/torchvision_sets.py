@@ -1,0 +1,144 @@
+"""Data sets in the layouts that torchvision keeps them in; read from disk, never downloaded."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgsynth.dataset.folders import TRACK, from_files
+from imgsynth.dataset.labelled import LabelledImages, concat
+from imgsynth.errors import DataError
+
+SETS = ("MNIST", "FashionMNIST", "USPS", "CIFAR10", "SVHN", "GTSRB")
+SPLITS = ("train", "test", "all")
+
+
+def load_torchvision(spec: str) -> LabelledImages:
+    """Read `torchvision:NAME:ROOT[:SPLIT]`.
+
+    Raises:
+        DataError: an unknown name, or nothing of that layout under ROOT (saying what was looked for).
+    """
+    name, _, rest = spec.removeprefix("torchvision:").partition(":")
+    root, mark, part = rest.rpartition(":")
+    if not mark or part not in SPLITS:
+        root, part = rest, "train"
+    known = {n.lower(): n for n in SETS}
+    if name.lower() not in known or not root:
+        raise DataError(
+            f"{spec}: expected torchvision:NAME:ROOT[:train|test|all], NAME one of {', '.join(SETS)}"
+        )
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{spec}: no such folder: {folder}")
+    name = known[name.lower()]
+    read: Callable[[str], LabelledImages]
+    if name == "GTSRB":
+        read = lambda p: load_gtsrb(folder, p)  # noqa: E731
+    else:
+        read = lambda p: _load_torchvision_class(name, folder, p)  # noqa: E731
+    if part == "all":
+        return concat(read("train"), read("test"), name=f"torchvision:{name}:all")
+    return read(part)
+
+
+def load_gtsrb(root: Path, part: str) -> LabelledImages:
+    """German traffic signs (Stallkamp et al. 2012) from the official files. `part` is train or test.
+
+    Train: class folders 00000 … 00042, each with GT-000NN.csv (`;` between columns); groups are `class_track`, 30 frames of one
+    sign a track, which must never be parted. Test: GT-final_test.csv beside or above Final_Test/Images; no tracks are known.
+    Classes are called by their folder, 00000 … 00042.
+    """
+    bases = [root / "gtsrb", root / "gtsrb" / "GTSRB", root / "GTSRB", root]
+    if part == "test":
+        tables = [
+            p for b in bases for p in (b / "GT-final_test.csv", b / "Final_Test/Images/GT-final_test.csv")
+        ]
+        table = _first(tables, f"torchvision:GTSRB:{root}:test")
+        folders = [b / "Final_Test/Images" for b in bases] + [b / "GTSRB/Final_Test/Images" for b in bases]
+        images = _first(folders, f"torchvision:GTSRB:{root}:test")
+        return _from_tables([(table, images)], images, "torchvision:GTSRB:test", tracks=False)
+    folders = [b / "GTSRB" / "Training" for b in bases] + [b / "Training" for b in bases] + [root]
+    held = [f for f in folders if (f / "00000" / "GT-00000.csv").is_file()]
+    home = _first(held or [f / "00000" / "GT-00000.csv" for f in folders], f"torchvision:GTSRB:{root}:train")
+    classes = sorted(p for p in home.iterdir() if p.is_dir() and re_class(p.name))
+    tables_of = [(p / f"GT-{p.name}.csv", p) for p in classes]
+    return _from_tables(tables_of, home, "torchvision:GTSRB:train", tracks=True)
+
+
+def re_class(name: str) -> bool:
+    """Whether a folder is called like a GTSRB class (five digits)."""
+    return len(name) == 5 and name.isdigit()
+
+
+def _from_tables(tables: list[tuple[Path, Path]], root: Path, name: str, tracks: bool) -> LabelledImages:
+    files: list[Path] = []
+    ids: list[int] = []
+    groups: list[str] = []
+    for table, folder in tables:
+        for line, row in enumerate(_read_csv(table), start=2):
+            try:
+                file, c = row["Filename"], int(row["ClassId"])
+            except (KeyError, TypeError, ValueError):
+                raise DataError(f"{table}:{line}: expected columns Filename and ClassId (a number)") from None
+            if not file or Path(file).name != file or c < 0:
+                raise DataError(f"{table}:{line}: not a file name and a class: {file!r}, {c}")
+            found = TRACK.match(Path(file).stem)
+            if tracks and not found:
+                raise DataError(
+                    f"{table}:{line}: expected a name like 00012_00007.ppm (track_frame), got {file!r}"
+                )
+            files.append(folder / file)
+            ids.append(c)
+            groups.append(f"{c:05d}_{found[1]}" if found else "")
+    if not files:
+        raise DataError(f"{tables[0][0]}: no row")
+    present, labels = np.unique(ids, return_inverse=True)
+    return from_files(
+        files,
+        labels.tolist(),
+        [f"{c:05d}" for c in present],
+        np.array(groups) if tracks else None,
+        name,
+        root,
+    )
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file, delimiter=";"))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise DataError(f"{path}: not a readable table: {e}") from e
+
+
+def _first(candidates: list[Path], spec: str) -> Path:
+    for path in candidates:
+        if path.exists():
+            return path
+    looked = ", ".join(str(p) for p in dict.fromkeys(candidates))
+    raise DataError(f"{spec}: not found; looked for {looked}")
+
+
+def _load_torchvision_class(name: str, root: Path, part: str) -> LabelledImages:
+    """One of torchvision's own data set classes, with `download=False`."""
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+    try:
+        made = kind(root, split=part) if name == "SVHN" else kind(root, train=part == "train")
+    except (RuntimeError, OSError, ValueError, EOFError) as e:
+        raise DataError(f"torchvision:{name}:{root}:{part}: not found as torchvision keeps it: {e}") from e
+    images = np.asarray(made.data)
+    labels = np.asarray(made.labels if name == "SVHN" else made.targets, np.int64)
+    if name == "SVHN":
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim == 3:
+        images = images[..., None]
+    classes = tuple(made.classes) if name in ("FashionMNIST", "CIFAR10") else tuple(str(d) for d in range(10))
+    images = np.ascontiguousarray(images, np.uint8)
+    return LabelledImages(images, labels, classes, None, f"torchvision:{name}:{part}")

@@ -1,0 +1,181 @@
+"""Scores of a classifier on labelled images, each with a 95 % bootstrap interval over images, or over groups of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from imgsynth.batch import F64, I64, U8
+from imgsynth.dataset.labelled import LabelledImages
+from imgsynth.errors import DataError, ModelError
+from imgsynth.evaluate.bootstrap import Estimate, resample_counts, sum_by_group
+
+ECE_BINS = 15
+LEVEL = 0.95
+
+
+class Predictor(Protocol):
+    """Anything that gives class probabilities; `imgsynth.learn.classify.Classifier` does."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the columns of `predict`."""
+        ...
+
+    def predict(self, images: U8) -> NDArray[Any]:
+        """Probabilities (n, K) of images (n, H, W, C)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a classifier does on a data set. Intervals are 95 %.
+
+    `balanced_accuracy` is the mean, `worst_class_accuracy` the least of the accuracies of the classes that have images. `ece` is the
+    expected calibration error in 15 bins of equal width (Guo et al. 2017, eq. 3). The bootstrap distributions of the least and of ece lean down
+    and up respectively (a minimum and a sum of absolute values of noisy figures), and so do their intervals.
+    """
+
+    name: str
+    n: int
+    units: int  # what was resampled: images, or groups where the data has them
+    classes: tuple[str, ...]
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    worst_class_accuracy: Estimate
+    ece: Estimate
+    per_class: dict[str, float]  # accuracy of each class that has images
+    confusion: I64  # (K, K) rows: true class, columns: predicted
+    correct: NDArray[np.bool_]  # (n,) for paired comparison of models (bootstrap.paired_difference)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but `correct`, as plain JSON values."""
+        return {
+            "data": self.name,
+            "n": self.n,
+            "resampled": {"units": self.units, "of": "images" if self.units == self.n else "groups"},
+            "accuracy": self.accuracy.to_json(),
+            "balanced_accuracy": self.balanced_accuracy.to_json(),
+            "worst_class_accuracy": self.worst_class_accuracy.to_json(),
+            "ece": self.ece.to_json(),
+            "per_class": self.per_class,
+            "classes": list(self.classes),
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def score_classifier(
+    model: Predictor, data: LabelledImages, *, bootstrap: int = 2000, seed: int = 0
+) -> Score:
+    """Score `model` on `data`, classes matched by name.
+
+    Images of classes that the model has and the data lacks do no harm; answers with such a class count as wrong.
+
+    Raises:
+        ModelError: the data has images of a class that the model does not know.
+        DataError: no images.
+    """
+    try:
+        target = data.aligned(model.classes)
+    except DataError as e:
+        raise ModelError(f"the model does not fit the data: {e}") from e
+    probabilities = model.predict(target.images)
+    return score_probabilities(
+        probabilities,
+        target.labels,
+        model.classes,
+        target.groups,
+        bootstrap=bootstrap,
+        seed=seed,
+        name=data.name,
+    )
+
+
+def score_probabilities(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    groups: ArrayLike | None = None,
+    *,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    name: str = "",
+) -> Score:
+    """Score class probabilities (n, K) against labels (n,).
+
+    Raises:
+        DataError: no images, or shapes that do not fit.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(labels, np.int64)
+    k = len(classes)
+    if len(y) == 0 or p.shape != (len(y), k) or not np.all(np.isfinite(p)):
+        raise DataError(
+            f"{name}: expected finite probabilities (n ≥ 1, {k}), got {p.shape} for {len(y)} labels"
+        )
+    guess = p.argmax(axis=1)
+    correct = guess == y
+    sums = sum_by_group(_features(y, k, correct, p.max(axis=1)), groups)
+    value = _figures(sums.sum(axis=0)[None], k)[0]
+    draws = np.concatenate(
+        [_figures(counts @ sums, k) for counts in resample_counts(len(sums), bootstrap, seed)]
+    )
+    lo, hi = np.nanquantile(draws, (0.5 - LEVEL / 2, 0.5 + LEVEL / 2), axis=0)
+    held = np.bincount(y, minlength=k)
+    if correct.all():
+        # No resample of faultless answers has a fault, which says [1, 1]; the exact bound does not (Clopper & Pearson 1934).
+        smallest = held[held > 0].min() if groups is None else len(sums)
+        lo[:3] = [_faultless_bound(m) for m in (len(sums), len(sums), smallest)]
+    estimates = [Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, lo, hi, strict=True)]
+    confusion = np.bincount(y * k + guess, minlength=k * k).reshape(k, k).astype(np.int64)
+    return Score(
+        name=name,
+        n=len(y),
+        units=len(sums),
+        classes=tuple(classes),
+        accuracy=estimates[0],
+        balanced_accuracy=estimates[1],
+        worst_class_accuracy=estimates[2],
+        ece=estimates[3],
+        per_class={c: float(confusion[i, i] / held[i]) for i, c in enumerate(classes) if held[i]},
+        confusion=confusion,
+        correct=correct,
+    )
+
+
+def _features(y: I64, k: int, correct: NDArray[np.bool_], confidence: F64) -> F64:
+    """What each image adds to the sums that every figure is a function of: (n, 2k + ECE_BINS).
+
+    Columns: images of each class, right answers of each class, and (confidence − right) in each confidence bin.
+    """
+    rows = np.arange(len(y))
+    out = np.zeros((len(y), 2 * k + ECE_BINS))
+    out[rows, y] = 1
+    out[rows, k + y] = correct
+    # Bins (b/15, (b+1)/15], as in Guo et al.
+    bins = np.clip(np.ceil(confidence * ECE_BINS) - 1, 0, ECE_BINS - 1).astype(np.int64)
+    out[rows, 2 * k + bins] = confidence - correct
+    return out
+
+
+def _figures(sums: F64, k: int) -> F64:
+    """Accuracy, balanced accuracy, worst class accuracy and ECE (b, 4) from sums (b, 2k + ECE_BINS)."""
+    held, right, gaps = sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k :]
+    n = held.sum(axis=1)
+    per_class = np.where(held > 0, right / np.maximum(held, 1), np.nan)
+    return np.column_stack(
+        [
+            right.sum(axis=1) / n,
+            np.nanmean(per_class, axis=1),
+            np.nanmin(per_class, axis=1),
+            np.abs(gaps).sum(axis=1) / n,
+        ]
+    )
+
+
+def _faultless_bound(n: int) -> float:
+    """Lower 95 % bound (two-sided) of a rate seen as n of n."""
+    return float(((1 - LEVEL) / 2) ** (1 / n))
