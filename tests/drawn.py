@@ -1,4 +1,4 @@
-"""Frames drawn by hand, a pure function of their indices: discs and rectangles of known masks, one over the other."""
+"""Frames drawn by hand, a pure function of their indices: discs and rectangles of known masks."""
 
 from __future__ import annotations
 

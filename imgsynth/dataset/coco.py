@@ -1,9 +1,10 @@
 """`annotations.json`: the labelled, visible instances as COCO's "instances" form has them.
 
-Beyond COCO's keys an annotation carries `instance_id`, `visible_fraction`, `truncated_fraction`, `amodal_bbox` and
-`amodal_segmentation`; `iscrowd` is always 0, as every mask is of one object. Category ids are class ids (from 1), image ids are
-frame indices, and an annotation's id is ``index · 65536 + instance id``: a frame's annotations are the same bytes in
-every dataset that holds the frame. `file_name` is relative to the dataset's folder.
+Beyond COCO's keys an annotation carries `instance_id`, `visible_fraction`, `truncated_fraction`,
+`amodal_bbox` and `amodal_segmentation`; `iscrowd` is always 0, as every mask is of one object. Category ids
+are class ids (from 1), image ids are frame indices, and an annotation's id is ``index · 65536 + instance
+id``: a frame's annotations are the same bytes in every dataset that holds the frame. `file_name` is
+relative to the dataset's folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def annotation_lines(rows: pa.Table, size: tuple[int, int]) -> list[str]:
             continue
         frame, ident = column["frame"][k], column["id"][k]
         lines.append(
-            f'{{"id":{annotation_id(frame, ident)},"image_id":{frame},"category_id":{column["class_id"][k]},'
+            f'{{"id":{annotation_id(frame, ident)},"image_id":{frame},'
+            f'"category_id":{column["class_id"][k]},'
             f'"bbox":{_xywh(column["box_visible"][k])},"area":{area},"iscrowd":0,'
             f'"segmentation":{{{shape},"counts":{json.dumps(column["rle_visible"][k])}}},"instance_id":{ident},'
             f'"visible_fraction":{column["visible_fraction"][k]!r},'
@@ -49,7 +51,8 @@ def opening(header: Header) -> Iterator[str]:
         {"id": k, "name": name, "url": ""} for k, name in enumerate(sorted(set(header.licences.values())), 1)
     ]
     categories = [{"id": k, "name": name, "supercategory": ""} for k, name in enumerate(header.classes, 1)]
-    yield f'{{"info":{dumps(info)},\n"licenses":{dumps(licences)},\n"categories":{dumps(categories)},\n"images":[\n'
+    yield f'{{"info":{dumps(info)},\n"licenses":{dumps(licences)},\n"categories":{dumps(categories)},\n'
+    yield '"images":[\n'
     height, width = header.size
     for index in header.indices:
         comma = "" if index == header.start else ",\n"

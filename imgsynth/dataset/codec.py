@@ -18,7 +18,9 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +42,7 @@ def encode_image(image: U8) -> bytes:
 def decode_image(data: bytes, size: tuple[int, int], channels: int, where: str | Path) -> U8:
     """The (H, W, channels) image of a PNG that must have this size and number of channels."""
     pixels = _decode_png(data, size, 8, _GREY if channels == 1 else _RGB, where)
-    return pixels[:, :, None] if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels[:, :, None] if channels == 1 else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 def encode_mask(instance: NDArray[np.uint16]) -> bytes:
@@ -84,23 +86,26 @@ def decode_depth(data: bytes, size: tuple[int, int], where: str | Path) -> F32:
             content = entry.read(limit + 1)
         if len(content) > limit:
             raise ValueError("larger than its frame")
-        depth = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.zlib.error) as e:
+        array = io.BytesIO(content)
+        if np.lib.format.read_magic(array) != (1, 0):
+            raise ValueError("not an array of NumPy's format 1.0")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(array)
+        if shape != size or by_columns or dtype != np.float32:
+            raise ValueError(f"expected float32 {size} by rows, got {dtype} {shape}")
+        return np.frombuffer(array.read(), np.float32).reshape(size)
+    except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
         raise DataError(f"{where}: not a depth file: {e}") from None
-    if depth.shape != size or depth.dtype != np.float32:
-        raise DataError(f"{where}: expected float32 {size}, got {depth.dtype} {depth.shape}")
-    return depth
 
 
-def _png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    # OpenCV's own default (sub filter, run-length strategy) is both its fastest and, on renders, its smallest.
+def _png(pixels: NDArray[Any]) -> bytes:
+    # OpenCV's own default (sub filter, run-length strategy) is its fastest and, on renders, its smallest.
     done, data = cv2.imencode(".png", pixels)
     if not done:
         raise DataError(f"cannot encode a {pixels.shape} {pixels.dtype} array as PNG")
     return data.tobytes()
 
 
-def _decode_png(data: bytes, size: tuple[int, int], bits: int, color: int, where: str | Path) -> NDArray:
+def _decode_png(data: bytes, size: tuple[int, int], bits: int, color: int, where: str | Path) -> NDArray[Any]:
     if len(data) < 33 or data[:16] != _PNG_START:
         raise DataError(f"{where}: not a PNG file")
     width, height, got_bits, got_color = struct.unpack(">IIBB", data[16:26])

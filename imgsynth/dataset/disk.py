@@ -49,7 +49,7 @@ def hashed(path: Path, hashes: dict[str, str]) -> Iterator[IO[bytes]]:
 
 
 def replace(path: Path, data: bytes, *, draft: Path | None = None, durable: bool = True) -> None:
-    """Put a file in place whole or not at all, by way of `draft` (same disk); `durable` waits until it is on the disk."""
+    """Put a file in place whole or not at all, by way of `draft` on the same disk; `durable` waits for it."""
     draft = draft or path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with open(draft, "wb") as file:
         file.write(data)

@@ -1,12 +1,12 @@
 """What a dataset says about itself: `dataset.json`, and the names of everything beside it.
 
-A dataset is a folder. Its `dataset.json` is written last, so a folder without one is unfinished. A frame's files are
-named by the frame's index (at least six digits), never by its place in the set: frame 7 is `images/000007.png` in every
-dataset that holds it.
+A dataset is a folder. Its `dataset.json` is written last, so a folder without one is unfinished. A frame's
+files are named by the frame's index (at least six digits), never by its place in the set: frame 7 is
+`images/000007.png` in every dataset that holds it.
 
-The hashes form a chain: `dataset.json` holds the SHA-256 of the tables and of every part; `frames.parquet` holds that of
-every frame's files. A part's hash is the SHA-256 of the lines ``<hex>  <path>\\n`` of its files, sorted by path (what
-``sha256sum`` prints).
+The hashes form a chain: `dataset.json` holds the SHA-256 of the tables and of every part; `frames.parquet`
+holds that of every frame's files. A part's hash is the SHA-256 of the lines ``<hex>  <path>\\n`` of its
+files, sorted by path (what ``sha256sum`` prints).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -45,21 +46,23 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Part(NamedTuple):
-    """A contiguous range of frames that is rendered and committed as one: indices start .. start + count - 1."""
+@dataclass(frozen=True)
+class Part:
+    """A contiguous range of frames that is rendered and committed as one."""
 
     number: int
-    start: int
+    start: int  # frame index
     count: int
 
 
 class Header(_Strict):
     """Everything that decides the bytes of a dataset, known before the first frame is drawn.
 
-    `spec` is the scene as plain JSON values and `spec_digest` its SHA-256 as the scene defines it; `start` and `count` are
-    frame indices; `size` is (height, width); class id c is `classes[c - 1]`; `samples` counts colour samples a pixel;
-    `device` is the device type that draws; `licences` maps each asset to its licence; `generation` is 0 where no
-    generated image is among the parents. Of all these only `part_size` leaves the frames, tables and annotations as they are.
+    `spec` is the scene as plain JSON values and `spec_digest` its SHA-256 as the scene defines it; `start`
+    and `count` are frame indices; `size` is (height, width); class id c is `classes[c - 1]`; `samples`
+    counts colour samples a pixel; `device` is the device type that draws; `licences` maps each asset to its
+    licence; `generation` is 0 where no generated image is among the parents. Of all these only `part_size`
+    leaves the frames, tables and annotations as they are.
     """
 
     name: str
@@ -160,7 +163,8 @@ class Manifest(_Strict):
             raise DataError(f'{where}: expected "format": "{FORMAT}", got {data.get("format")!r}')
         if data.get("format_version") != FORMAT_VERSION:
             raise DataError(
-                f"{where}: format version {data.get('format_version')!r}; this imgsynth reads {FORMAT_VERSION}"
+                f"{where}: format version {data.get('format_version')!r}, "
+                f"this imgsynth reads {FORMAT_VERSION}"
             )
         own = {k: data.pop(k) for k in list(data) if k in cls.model_fields and k != "header"}
         return _validate(cls, {**own, "header": Header.from_json(data, where)}, where)

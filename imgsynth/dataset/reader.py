@@ -1,7 +1,8 @@
 """A finished dataset, read lazily: nothing is decoded, and no table opened, before it is asked for.
 
-Frames are addressed by position 0 .. len - 1; `header.start` + position is the frame's index, which names its files and
-stands in the tables. Every file is checked for what it claims to be before it is decoded; nothing is unpickled or run.
+Frames are addressed by position 0 .. len - 1; `header.start` + position is the frame's index, which names
+its files and stands in the tables. Every file is checked for what it claims to be before it is decoded;
+nothing is unpickled or run.
 """
 
 from __future__ import annotations
@@ -155,9 +156,10 @@ class Dataset(Sequence[Sample]):
         return np.stack(masks) if masks else np.zeros((0, *self.size), bool)
 
     def labels(self) -> I64:
-        """(n,) what each frame shows, for classification: position in `classes` of its one, or largest visible, instance.
+        """(n,) what each frame shows, for classification, as a position in `classes` (class id - 1).
 
-        Among equals the lowest id wins. Positions count from 0 (class id - 1).
+        It is the class of the frame's one labelled instance, or of that with the most visible pixels; among
+        equals the lowest id wins.
 
         Raises:
             DataError: a frame shows no labelled instance.
@@ -171,8 +173,8 @@ class Dataset(Sequence[Sample]):
         bare = np.setdiff1d(np.arange(self.header.start, self.header.start + len(self)), found)
         if len(bare):
             raise DataError(
-                f"{self.root}: {len(bare)} of {len(self)} frames show no labelled instance, the first is frame {bare[0]}; "
-                "classification needs one in each"
+                f"{self.root}: {len(bare)} of {len(self)} frames show no labelled instance, the first is "
+                f"frame {bare[0]}; classification needs one in each"
             )
         return class_id[order[first]].astype(np.int64) - 1
 
@@ -195,7 +197,8 @@ def _read_manifest(root: Path) -> Manifest:
         begun = writer.unfinished(root)
         if begun:
             raise DataError(
-                f"{root}: an unfinished dataset, {begun[0]} of {begun[1]} parts done; continue it with --resume"
+                f"{root}: an unfinished dataset, {begun[0]} of {begun[1]} parts done; "
+                "continue it with --resume"
             )
         raise DataError(f"{root}: not an imgsynth dataset: it has no {manifest.MANIFEST}")
     return Manifest.loads(_read(path), path)

@@ -1,16 +1,18 @@
 """Run-length encoded masks as COCO stores them, written for a whole batch of masks at once.
 
-A mask is read column by column (x slow, y fast); its runs alternate between 0 and 1, beginning with the length of the first
-run of zeros (perhaps 0). COCO's compressed form writes each count as the difference to the count two places before (from
-the fourth on), five bits a character, low bits first, bit 5 set where more follow, plus 48 (pycocotools, common/maskApi.c,
-``rleToString``). The text equals what ``pycocotools.mask.encode`` yields, but costs one pass over the pixels of a batch
-whatever the number of instances. Decoding here refuses what is malformed, where C code would read past its buffers.
+A mask is read column by column (x slow, y fast); its runs alternate between 0 and 1, beginning with the
+length of the first run of zeros (perhaps 0). COCO's compressed form writes each count as the difference to
+the count two places before (from the fourth on), five bits a character, low bits first, bit 5 set where
+more follow, plus 48 (pycocotools, common/maskApi.c, ``rleToString``). The text equals what
+``pycocotools.mask.encode`` yields, but costs one pass over the pixels of a batch whatever the number of
+instances. Decoding here refuses what is malformed, where C code would read past its buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +38,7 @@ class RleTexts:
     def tolist(self) -> list[str]:
         """The texts as Python strings."""
         text = self.data.tobytes().decode("ascii")
-        ends = self.start.tolist()
-        return [text[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [text[a:b] for a, b in pairwise(self.start.tolist())]
 
 
 def encode_instances(instance: I32, frame: I32, ids: I32) -> RleTexts:
@@ -118,7 +119,8 @@ def _encode_id_images(instance: I32, frame: I32, ids: I32) -> RleTexts:
     begin = np.flatnonzero(change)
     stop = np.append(begin[1:], n * pixels)
     owner = flat.reshape(-1)[begin]
-    begin, stop, owner = (a[owner > 0] for a in (begin, stop, owner))
+    seen = owner > 0
+    begin, stop, owner = begin[seen], stop[seen], owner[seen]
     position = begin // pixels
 
     span = int(max(owner.max(initial=0), ids.max(initial=0))) + 1

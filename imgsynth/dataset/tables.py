@@ -1,12 +1,15 @@
 """The rows of `frames.parquet` and `instances.parquet`, and how fragments of them become one file.
 
-`frames.parquet`, a row a frame: `index`, `seed`, `K` and `world_from_camera` (row-major), `sha256_<kind>` of each of its
-files, then every leaf of the scene by its path, sorted (`is_leaf` tells them apart). A vector is a fixed-size list (matrices
-flattened row by row, their shape in the column's metadata); null where the leaf's slot is not in the frame.
+`frames.parquet`, a row a frame: `index`, `seed`, `K` and `world_from_camera` (row-major), `sha256_<kind>`
+of each of its files, then every leaf of the scene by its path, sorted (`is_leaf` tells them apart). A
+vector is a fixed-size list (matrices flattened row by row, their shape in the column's metadata); null
+where the leaf's slot is not in the frame.
 
-`instances.parquet`, a row an instance, unlabelled (class_id 0) and invisible ones too: see `INSTANCE_COLUMNS`.
+`instances.parquet`, a row an instance, unlabelled (class_id 0) and invisible ones too: see
+`INSTANCE_COLUMNS`.
 
-Row groups have a fixed number of rows, and each is written from contiguous memory, so the bytes don't depend on the parts.
+Row groups have a fixed number of rows, and each is written from contiguous memory, so the bytes don't
+depend on the parts.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequen
 
 
 def instances_table(batch: FrameBatch) -> pa.Table:
-    """A row an instance, sorted by frame and id, with the RLE of both masks. Checks that rows and masks agree in number."""
+    """A row an instance, by frame and id, with the RLE of both masks. Refuses an id that has no row."""
     rows = batch.instances
     frame = rows.frame.astype(np.int64)
     if (np.diff(frame * 2**20 + rows.id) <= 0).any():
@@ -120,7 +123,7 @@ def write_fragment(path: Path, table: pa.Table) -> None:
 
 
 def merge_fragments(paths: Sequence[Path], out: IO[bytes], rows: int) -> int:
-    """Write the fragments' rows, in order, as one parquet file with `rows` rows a group. Returns the number of rows.
+    """Write the fragments' rows, in order, as one parquet file of `rows` rows a group; returns their number.
 
     Memory holds one row group and one fragment, however many there are.
     """

@@ -5,10 +5,11 @@
         write_part(root, header, part, batch)
     commit(root, header)                    # tables, annotations, dataset.json
 
-While it grows a dataset has a folder `parts/` (the header, and for each finished part its rows and a record with the
-SHA-256 of its files) and no `dataset.json`, so that nothing takes it for finished. A part counts once its record is there,
-which is put in place by one `os.replace`; what was half written is written again. The bytes of a frame's files depend on
-spec, seed, index and versions alone; tables and annotations on those of their frames; nothing on parts, workers or order.
+While it grows a dataset has a folder `parts/` (the header, and for each finished part its rows and a record
+with the SHA-256 of its files) and no `dataset.json`, so that nothing takes it for finished. A part counts
+once its record is there, which is put in place by one `os.replace`; what was half written is written again.
+The bytes of a frame's files depend on spec, seed, index and versions alone; tables and annotations on those
+of their frames; nothing on parts, workers or order.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def create(root: Path | str, header: Header, resume: bool = False) -> list[Part]
     """Make or reopen the dataset folder `root` and return the parts still to do (none where it is finished).
 
     Raises:
-        ImgsynthError: the folder holds something else, or a finished or (without `resume`) a begun dataset, or one begun
-            with another header (says which field differs), or it cannot be written.
+        ImgsynthError: the folder cannot be written, or holds something else, or a dataset already: finished,
+            begun (without `resume`), or begun with another header (says which field differs).
     """
     root = Path(root)
     parts = root / manifest.PARTS
@@ -58,7 +59,7 @@ def create(root: Path | str, header: Header, resume: bool = False) -> list[Part]
 
 
 def write_part(root: Path | str, header: Header, part: Part, batch: FrameBatch) -> None:
-    """Write the files of a part, its rows, and last its record. Safe to repeat; parts may be written in any order.
+    """Write the files of a part, its rows, and last its record. Safe to repeat; any order will do.
 
     Raises:
         DataError: the batch is not that part, or its labels contradict each other.
@@ -88,7 +89,8 @@ def write_part(root: Path | str, header: Header, part: Part, batch: FrameBatch) 
 def commit(root: Path | str, header: Header) -> None:
     """Merge the parts into tables and annotations, then write `dataset.json` and remove `parts/`.
 
-    Time is linear in the rows; memory holds one part and one row group. Does nothing where the dataset is finished.
+    Time is linear in the rows; memory holds one part and one row group. Does nothing where the dataset is
+    finished.
 
     Raises:
         ImgsynthError: a part is missing, or the disk is full or cannot be written.
@@ -101,7 +103,8 @@ def commit(root: Path | str, header: Header) -> None:
     missing = [p for p in parts if not (folder / _record(p)).exists()]
     if missing:
         raise ImgsynthError(
-            f"{root}: cannot finish: {len(missing)} of {len(parts)} parts are missing, the first with frame {missing[0].start}"
+            f"{root}: cannot finish: {len(missing)} of {len(parts)} parts are missing, "
+            f"the first begins with frame {missing[0].start}"
         )
     with disk_errors(root):
         files: dict[str, str] = {}
@@ -123,7 +126,7 @@ def commit(root: Path | str, header: Header) -> None:
 
 
 def unfinished(root: Path | str) -> tuple[int, int] | None:
-    """(committed, all) parts of a dataset that was begun and not finished; None where `root` is no such folder."""
+    """(committed, all) parts of a dataset that was begun and not finished; None where there is none."""
     root = Path(root)
     begun = root / manifest.PARTS / _HEADER
     if (root / manifest.MANIFEST).exists() or not begun.is_file():
@@ -168,7 +171,7 @@ def _same_header(root: Path, begun: Header, now: Header) -> None:
 
 
 def _is_committed(root: Path, part: Part) -> bool:
-    """Whether the part's record is there and every file it names has its size (a power cut may leave empty ones)."""
+    """Whether the part's record is there and all its files have their size (a power cut may empty some)."""
     path = root / manifest.PARTS / _record(part)
     try:
         record = manifest.parse(path.read_bytes(), path)
