@@ -46,14 +46,14 @@ _LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def srgb_to_linear(values: ArrayLike) -> NDArray[np.floating]:
-    """Linear light of sRGB-encoded values (IEC 61966-2-1); float32 stays float32, all else becomes float64."""
+    """Linear light of sRGB-encoded values (IEC 61966-2-1); float32 stays so, else float64."""
     v = _floating(values)
     high = ((np.maximum(v, 0) + 0.055) / 1.055) ** 2.4
     return np.where(v <= 0.04045, v / 12.92, high).astype(v.dtype, copy=False)
 
 
 def linear_to_srgb(values: ArrayLike) -> NDArray[np.floating]:
-    """sRGB encoding of linear light (IEC 61966-2-1); float32 stays float32, all else becomes float64."""
+    """sRGB encoding of linear light (IEC 61966-2-1); float32 stays so, else float64."""
     v = _floating(values)
     high = 1.055 * np.maximum(v, 0) ** (1 / 2.4) - 0.055
     return np.where(v <= 0.0031308, v * 12.92, high).astype(v.dtype, copy=False)

@@ -105,7 +105,7 @@ def rotate(q: ArrayLike, v: ArrayLike) -> F64:
 
 
 def compose(rotation: ArrayLike, translation: ArrayLike) -> F64:
-    """Rigid transforms (..., 4, 4) of quaternions (..., 4) or matrices (..., 3, 3), and translations (..., 3)."""
+    """Rigid transforms (..., 4, 4) of quaternions (..., 4) or matrices (..., 3, 3), and translations."""
     r = np.asarray(rotation, np.float64)
     t = np.asarray(translation, np.float64)
     if r.shape[-2:] != (3, 3):
@@ -149,7 +149,7 @@ def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) 
 
 
 def intrinsics(fov_deg: ArrayLike, size: tuple[int, int]) -> F64:
-    """Pinhole K (..., 3, 3) in pixels from the vertical field of view; square pixels, centre of (height, width)."""
+    """Pinhole K (..., 3, 3) in pixels from the vertical field of view; square pixels, centred."""
     height, width = size
     f = height / 2 / np.tan(np.radians(np.asarray(fov_deg, np.float64)) / 2)
     k = np.zeros((*f.shape, 3, 3))

@@ -1,5 +1,4 @@
-"""Owen-scrambled Sobol points for every leaf, by index: better coverage with fewer frames, and still no
-state.
+"""Owen-scrambled Sobol points for every leaf, by index: better coverage with fewer frames, no state.
 
 Each leaf owns a Sobol net (direction numbers of Joe and Kuo, "Constructing Sobol sequences with better
 two-dimensional projections", SIAM J. Sci. Comput. 30, 2008) whose digits are scrambled by hashing (Laine and
@@ -9,7 +8,9 @@ the leaf alone, so leaves are independent paddings of each other and adding one 
 
 For every leaf, each aligned block of 2^m frame numbers has exactly one point in each dyadic interval of
 length 2^-m, in every dimension; dimensions 0 and 1 are a (0, m, 2)-net. A leaf with more than eight
-dimensions is padded with further, independent nets. Frame numbers must be below 2^32.
+dimensions is padded with further, independent nets. Between leaves, what is additive over them
+gains by stratification, and interactions do about as well as with random numbers. Frame numbers must be
+below 2^32.
 """
 
 from __future__ import annotations

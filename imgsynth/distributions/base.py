@@ -63,7 +63,7 @@ class Distribution(ABC):
         return value.item() if value.ndim == 0 else value
 
     def mean(self) -> Any:
-        """Expected sample, component by component; numerical (2^16 Sobol points) where there is no closed form."""
+        """Expected sample, component by component; by 2^16 Sobol points where there is no closed form."""
         u = sobol_uniforms(0, ["mean"], np.arange(1 << 16), self.dims)[:, 0]
         return self.ppf(u).mean(axis=0)
 

@@ -62,7 +62,7 @@ _COMPONENT = re.compile(r"(.+)\[(\d+)\]\Z")
 
 
 def split_component(name: str) -> tuple[str, int] | None:
-    """("camera.position", 2) of "camera.position[2]": how a name that is no leaf may be a leaf's component."""
+    """("camera.position", 2) of "camera.position[2]": a name that is no leaf may be a component of one."""
     match = _COMPONENT.match(name)
     return (match[1], int(match[2])) if match else None
 
@@ -115,10 +115,8 @@ class Expression(Distribution):
         with np.errstate(all="ignore"):  # only the result must be finite: where(x > 0, log(x), 0) is fine
             value = np.asarray(_evaluate(self._tree, env, self.source))
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            row = int(np.argwhere(~np.isfinite(value))[0][0]) if value.ndim else 0
-            raise DistributionError(
-                f"expected '{self.source}' to be finite, got {value.flat[0] if not value.ndim else value[row]}"
-            )
+            bad = value[~np.isfinite(value)].flat[0]
+            raise DistributionError(f"expected '{self.source}' to be finite, got {bad}")
         return value
 
     def ppf(self, u: NDArray[np.float64], env: Env | None = None) -> NDArray[Any]:

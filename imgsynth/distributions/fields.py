@@ -54,7 +54,7 @@ class Field:
         if self.kind == "text":
             bad = [v for v in law.support() if self.choices and v not in self.choices]
         elif self.kind in ("number", "vector"):
-            bad = [] if self._inside(*law.support()) else [law]
+            bad = [] if law.names or self._inside(*law.support()) else [law]
         else:
             bad = []
         if bad:

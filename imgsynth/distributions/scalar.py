@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, log_ndtr, ndtri, ndtri_exp
 
-from imgsynth.distributions.base import Distribution, DistributionError, Env, finite, lead, plain
+from imgsynth.distributions.base import Distribution, DistributionError, Env, finite, lead, plain, shown
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Interval(Distribution):
             object.__setattr__(self, field, finite(getattr(self, field), f"{self._name}'s {field}"))
         if self.low > self.high:
             raise DistributionError(
-                f"expected {self._name}: [low, high] with low <= high, got [{plain(self.low)}, {plain(self.high)}]"
+                f"expected {self._name}: [low, high] with low <= high, got {shown([self.low, self.high])}"
             )
 
     def support(self) -> tuple[float, float]:
@@ -171,12 +171,12 @@ class Normal(Distribution):
             )
 
     def _bounds(self) -> tuple[bool, float, float]:
-        """(flipped?, α, β): standardized bounds, mirrored so that the interval leans to the lower, accurate tail."""
+        """(flipped?, α, β): standardized bounds, mirrored where both lie in the upper, inaccurate tail."""
         alpha, beta = (self.low - self.center) / self.sd, (self.high - self.center) / self.sd
         return (True, -beta, -alpha) if alpha > 0 else (False, alpha, beta)
 
     def ppf(self, u: NDArray[np.float64], env: Env | None = None) -> NDArray[Any]:
-        """Inverse of the (truncated) CDF, through log probabilities so that far tails keep their precision."""
+        """Inverse of the (truncated) CDF, in log probabilities so that far tails keep their precision."""
         p = u[..., 0]
         if math.isinf(self.low) and math.isinf(self.high):
             return self.center + self.sd * ndtri(p)

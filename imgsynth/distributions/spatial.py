@@ -30,7 +30,7 @@ def plains(values: tuple[float, ...]) -> list[float | int]:
 
 
 def components_ppf(parts: tuple[Distribution, ...], u: NDArray[np.float64], env: Env | None) -> NDArray[Any]:
-    """Independent samples of scalar laws side by side, (..., k) float64; each takes its own uniforms in turn."""
+    """Samples of scalar laws side by side, (..., k) float64; each takes its own uniforms in turn."""
     columns, start = [], 0
     for part in parts:
         values = part.ppf(u[..., start : start + part.dims], env)
@@ -145,9 +145,8 @@ class Cap(Distribution):
         for field in ("inner_deg", "outer_deg"):
             object.__setattr__(self, field, finite(getattr(self, field), "angle_deg"))
         if not 0 <= self.inner_deg <= self.outer_deg <= 180:
-            raise DistributionError(
-                f"expected angle_deg within 0 <= inner <= outer <= 180, got {self.inner_deg:g} and {self.outer_deg:g}"
-            )
+            got = f"{self.inner_deg:g} and {self.outer_deg:g}"
+            raise DistributionError(f"expected 0 <= inner <= outer <= 180 for angle_deg, got {got}")
 
     @property
     def dims(self) -> int:
@@ -166,7 +165,7 @@ class Cap(Distribution):
         return local if self.axis == (0.0, 0.0, 1.0) else rotate(quat_between([0, 0, 1], self.axis), local)
 
     def support(self) -> tuple[Any, ...]:
-        """Bounding box: a coordinate axis at angle t from ours is reached where [inner, outer] comes closest to t."""
+        """Bounding box: along an axis at angle t from ours, the ring reaches furthest where nearest t."""
         bounds = []
         for c in self.axis:
             t = math.degrees(math.acos(max(-1.0, min(1.0, c))))
