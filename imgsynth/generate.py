@@ -1,0 +1,171 @@
+"""The whole story on one screen: sample, compose, render, annotate, expose; then to disk, by parts, resumable."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgsynth import scenefile
+from imgsynth.annotate import annotate
+from imgsynth.batch import I64
+from imgsynth.compose import Reader, compose
+from imgsynth.dataset import writer
+from imgsynth.dataset.manifest import Header, Part
+from imgsynth.errors import ImgsynthError, SceneError
+from imgsynth.frame import FrameBatch
+from imgsynth.plan import Draws, Plan, Sampler
+from imgsynth.scene import SceneSpec
+from imgsynth.sensor import SensorSettings, expose
+from imgsynth.version import __version__
+
+Progress = Callable[[int, int], None]  # frames done, frames in all
+
+PIXELS_PER_PART = 1 << 21
+MOST_FRAMES_PER_PART = 1024
+
+
+def frames(scene: scenefile.Scene | Plan, seed: int, indices: Sequence[int] | I64, *, sampler: Sampler = "random", device: str = "cpu") -> FrameBatch:
+    """Finished, labelled frames in memory: frame i depends on (spec, seed, i) and on nothing else."""
+    from imgsynth.render import renderer
+
+    plan, folder = (scene, None) if isinstance(scene, Plan) else (scene.plan(), scene.folder)
+    spec = plan.spec
+    draws = plan.sample(seed, indices, sampler)
+    batch = compose(plan, draws, folder=folder)
+    buffers = renderer("raster", device).render(batch, spec.renderer.samples)
+    instances, semantic = annotate(batch, buffers)
+    images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
+    values, active = _columns(plan, draws)
+    return FrameBatch(
+        draws.indices, spec.image.size, spec.classes, images, buffers, semantic, batch.cameras, instances, values, active
+    )
+
+
+def _sensor(plan: Plan, draws: Draws) -> SensorSettings:
+    spec, read = plan.spec.sensor, Reader(draws, "sensor", np.arange(len(draws.indices)))
+    leaves = {name: read(name) for name in type(spec).model_fields if f"sensor.{name}" in draws}
+    return SensorSettings(
+        **leaves, binarize=spec.binarize, tone=spec.tone, invert=spec.invert, channels=plan.spec.image.channels
+    )
+
+
+def _columns(plan: Plan, draws: Draws) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every varying leaf, one entry for each slot, and where that slot is in the frame."""
+    values, active = {}, {}
+    everywhere = np.ones(len(draws.indices), bool)
+    for leaf in plan.varying:
+        here = draws.active(leaf.group) if leaf.group else everywhere[:, None]
+        table = draws[leaf.path] if leaf.group else draws[leaf.path][:, None]
+        for slot, name in enumerate(leaf.names()):
+            values[name], active[name] = table[:, slot], here[:, slot]
+    return values, active
+
+
+def part_size(spec: SceneSpec) -> int:
+    """Frames rendered together: bounded by pixels, so that memory is, and by nothing that varies between machines."""
+    height, width = spec.image.size
+    samples = height * width * (spec.renderer.samples + 1)
+    return max(1, min(MOST_FRAMES_PER_PART, PIXELS_PER_PART // samples))
+
+
+def render(
+    scene: str | Path | SceneSpec,
+    n: int,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    workers: int | None = None,
+    sampler: Sampler = "random",
+    device: str = "cpu",
+    sets: Iterable[str] = (),
+    freeze: Iterable[str] = (),
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Render frames start … start + n - 1 of a scene into a dataset folder.
+
+    Files are the same bytes for any number of workers. An interrupted run leaves its finished parts; `resume` goes on from them.
+
+    Raises:
+        ImgsynthError: bad arguments, a scene that is wrong, a folder that is not free, a full disk.
+    """
+    if n < 1 or start < 0 or seed < 0:
+        raise ImgsynthError(f"expected n ≥ 1, start ≥ 0 and seed ≥ 0, got n={n}, start={start}, seed={seed}")
+    loaded = scenefile.load(scene, sets=sets, freeze=freeze)
+    header = _header(loaded, n, seed, start, sampler)
+    frames(loaded, seed, [start], sampler=sampler, device=device)  # a bad value or asset fails here, before any file
+    root = Path(out)
+    todo = writer.create(root, header, resume)
+    done = n - sum(part.count for part in todo)
+    if progress is not None:
+        progress(done, n)
+    count = min(workers or os.cpu_count() or 1, len(todo))
+    for part in _rendered(loaded, header, root, todo, device, count):
+        done += part.count
+        if progress is not None:
+            progress(done, n)
+    writer.commit(root, header)
+    return root
+
+
+def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str) -> Header:
+    spec = loaded.spec
+    return Header(
+        name=spec.name, spec=spec.canonical(), spec_digest=spec.digest(), seed=seed, start=start, count=n,
+        part_size=part_size(spec), size=spec.image.size, channels=spec.image.channels, classes=spec.classes,
+        outputs=spec.outputs, sampler=sampler, renderer="raster", samples=spec.renderer.samples,
+        versions={"imgsynth": __version__}, licences=spec.licences,
+    )  # fmt: skip
+
+
+def _rendered(
+    loaded: scenefile.Scene, header: Header, root: Path, todo: list[Part], device: str, workers: int
+) -> Iterator[Part]:
+    """Render parts, in this process or in spawned ones, yielding each when it is on disk."""
+    if workers <= 1:
+        for part in todo:
+            _render_part(loaded, header, root, part, device)
+            yield part
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_quiet_worker)
+    waiting: dict[Future[None], Part] = {}
+    queue = iter(todo)
+    try:
+        while True:
+            while len(waiting) < 2 * workers and (part := next(queue, None)) is not None:
+                waiting[pool.submit(_render_part, loaded, header, root, part, device)] = part
+            if not waiting:
+                break
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                future.result()
+                yield waiting.pop(future)
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
+def _quiet_worker() -> None:
+    """Leave Ctrl-C to the parent: it lets running parts finish and cancels the rest."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _render_part(loaded: scenefile.Scene, header: Header, root: Path, part: Part, device: str) -> None:
+    try:
+        batch = frames(loaded, header.seed, range(part.start, part.start + part.count), sampler=_sampler(header), device=device)
+    except SceneError as error:
+        raise loaded.located(error) from None
+    writer.write_part(root, header, part, batch)
+
+
+def _sampler(header: Header) -> Sampler:
+    return "sobol" if header.sampler == "sobol" else "random"

@@ -1,0 +1,111 @@
+"""Materials and textures of a batch, collected as shapes, ground and background ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsynth.batch import F64, I32, U8, Materials, TexturePool
+from imgsynth.color import srgb_to_linear
+from imgsynth.scene import MaterialSpec, NoiseTextureSpec, TextureSpec
+from imgsynth.textures import Chain, list_images, load_chain, noise_texture, pool
+
+Read = Callable[[str], NDArray[Any]]
+
+
+class TextureTable:
+    """The textures of one batch: each file once, each noise texture once per row. Paths are relative to `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._chains: list[U8 | Chain] = []
+        self._files: dict[tuple[Path, tuple[int, int]], int] = {}
+
+    def rows(self, spec: TextureSpec, read: Read, m: int) -> I32:
+        """Texture ids (m,) for the rows of a material."""
+        if spec.folder is not None:
+            return self.pick(spec.folder, read("pick"), spec.svg_size)
+        if spec.noise is not None:
+            return self._noise(spec.noise, lambda name: read(f"noise.{name}"), m)
+        return np.full(m, self.file(self.folder / str(spec.image or spec.svg), spec.svg_size), np.int32)
+
+    def pick(self, folder: str, u: NDArray[Any], svg_size: tuple[int, int] = (256, 256)) -> I32:
+        """Ids (m,) of the image of the folder that each u in [0, 1] picks, in the order of their names."""
+        files = list_images(self.folder / folder, svg=True)
+        which = np.minimum((u * len(files)).astype(int), len(files) - 1)
+        used = {int(k): self.file(files[k], svg_size) for k in np.unique(which)}
+        return np.array([used[int(k)] for k in which], np.int32)
+
+    def file(self, path: Path, svg_size: tuple[int, int]) -> int:
+        """The id of an image file's texture."""
+        key = (path, svg_size)
+        if key not in self._files:
+            self._files[key] = len(self._chains)
+            self._chains.append(load_chain(path, svg_size=svg_size))
+        return self._files[key]
+
+    def image(self, image: U8) -> int:
+        """The id of a texture at hand, RGBA (h, w, 4)."""
+        self._chains.append(image)
+        return len(self._chains) - 1
+
+    def sizes(self, index: I32) -> F64:
+        """(m, 2) height and width of the textures."""
+        first = [c if isinstance(c, np.ndarray) else c[0] for c in self._chains]
+        return np.array([first[k].shape[:2] for k in index], np.float64).reshape(-1, 2)
+
+    def pool(self) -> TexturePool:
+        """All textures with their mip chains."""
+        return pool(self._chains) if self._chains else TexturePool.empty()
+
+    def _noise(self, spec: NoiseTextureSpec, read: Read, m: int) -> I32:
+        """One texture for each distinct set of parameters."""
+        kinds, kind = np.unique(read("kind").astype(str), return_inverse=True)
+        parameters = np.concatenate([kind[:, None], read("seed")[:, None], read("cells")[:, None], read("a"), read("b")], 1)
+        distinct, where = np.unique(parameters, axis=0, return_inverse=True)
+        ids = np.empty(len(distinct), np.int32)
+        for k, name in enumerate(kinds):
+            here = np.flatnonzero(distinct[:, 0] == k)
+            a, b = srgb_to_linear(distinct[here, 3:6]), srgb_to_linear(distinct[here, 6:9])
+            made = noise_texture(distinct[here, 1].astype(np.uint64), a, b, kind=str(name), cells=distinct[here, 2], size=spec.size)
+            ids[here] = np.arange(len(here)) + len(self._chains)
+            self._chains.extend(made)
+        return ids[where.reshape(m)]
+
+
+class MaterialTable:
+    """The materials of one batch, one for each row that asks."""
+
+    def __init__(self, textures: TextureTable) -> None:
+        self._textures = textures
+        self._columns: list[tuple[NDArray[Any], ...]] = []
+        self._count = 0
+
+    def add(self, spec: MaterialSpec, read: Read, m: int, *, texture: int | None = None, color: F64 | None = None) -> I32:
+        """Material ids (m,) for m rows. `texture` and `color` (linear) are a mesh file's own, for where the scene gives none."""
+        base = srgb_to_linear(read("color")) if color is None else np.tile(color, (m, 1))
+        if spec.texture is not None:
+            textures = self._textures.rows(spec.texture, lambda name: read(f"texture.{name}"), m)
+        else:
+            textures = np.full(m, -1 if texture is None else texture, np.int32)
+        repeat = np.repeat(read("repeat")[:, None], 2, 1)
+        emission = read("emission")[:, None] * base
+        self._columns.append((base, read("metallic"), read("roughness"), emission, textures, repeat, read("alpha_cutoff")))
+        self._count += m
+        return np.arange(self._count - m, self._count, dtype=np.int32)
+
+    def table(self) -> Materials:
+        """All materials so far; one grey one where nobody asked, so that there is always a row 0."""
+        columns = self._columns if self._count else [
+            (np.full((1, 3), 0.5), np.zeros(1), np.ones(1), np.zeros((1, 3)), np.full(1, -1), np.ones((1, 2)), np.zeros(1))
+        ]
+        color, metallic, roughness, emission, texture, repeat, cutoff = (np.concatenate(c) for c in zip(*columns, strict=True))
+        f32 = np.float32
+        return Materials(
+            color.astype(f32), metallic.astype(f32), roughness.astype(f32), emission.astype(f32),
+            texture.astype(np.int32), repeat.astype(f32), cutoff.astype(f32),
+        )  # fmt: skip

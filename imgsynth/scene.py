@@ -1,0 +1,437 @@
+"""The scene spec: a tree of frozen values whose leaves may be distributions.
+
+The same types serve YAML (`imgsynth.scenefile`) and Python: every leaf accepts what YAML would hold (a number, a list,
+``{"uniform": [0, 1]}``) or a `Distribution`. Lengths in metres, angles in degrees, colours in sRGB, sizes (height, width).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from imgsynth.distributions import (
+    Distribution,
+    boolean,
+    color,
+    integer,
+    number,
+    point,
+    rotation,
+    text,
+    vector,
+)
+from imgsynth.yamlfile import Spec
+
+Number = Annotated[Distribution, number()]
+Positive = Annotated[Distribution, number(gt=0)]
+NonNegative = Annotated[Distribution, number(ge=0)]
+Fraction = Annotated[Distribution, number(ge=0, le=1)]
+Count = Annotated[Distribution, integer(ge=0, le=4096)]
+Seed = Annotated[Distribution, integer(ge=0, le=2**32 - 1)]
+Flag = Annotated[Distribution, boolean()]
+Name = Annotated[Distribution, text()]
+Color = Annotated[Distribution, color()]
+Point = Annotated[Distribution, point(3)]
+Rotation = Annotated[Distribution, rotation()]
+
+SEED: dict[str, Any] = {"integer": [0, 2**32 - 1]}
+PICK: dict[str, Any] = {"uniform": [0, 1]}  # only where there is a choice: a leaf without effect would be a column without meaning
+
+
+def leaf(default: Any) -> Any:
+    """A field whose default is written as in YAML."""
+    return Field(default=default, validate_default=True)
+
+
+class ImageSpec(Spec):
+    """The picture: (height, width) in pixels, and 3 channels (RGB) or 1 (grey)."""
+
+    size: tuple[Annotated[int, Field(ge=1, le=8192)], Annotated[int, Field(ge=1, le=8192)]] = (256, 256)
+    channels: Literal[1, 3] = 3
+
+
+class FramingSpec(Spec):
+    """Crop so that the labelled objects' projected box fills the image: what size-normalising scanners and croppers do.
+
+    `stretch` fills both axes, each with a scale of its own; `contain` keeps the aspect and centres the box. `margin` is left free on
+    each side as a fraction of the image (`margin_x`, `margin_y`). With `stretch`, `max_aspect` bounds how much more one axis may be
+    magnified than the other. The intrinsics say what was done, so every label stays exact.
+    """
+
+    fit: Literal["stretch", "contain"] = "contain"
+    margin_x: Fraction = leaf(0.0)
+    margin_y: Fraction = leaf(0.0)
+    shift_x: Number = leaf(0.0)
+    shift_y: Number = leaf(0.0)
+    max_aspect: Positive = leaf(1e6)
+
+
+class CameraSpec(Spec):
+    """A pinhole camera that orbits `target`: azimuth counter-clockwise from +x, elevation above the horizon, roll about the view."""
+
+    fov_deg: Annotated[Distribution, number(gt=0, lt=175)] = leaf(45.0)
+    target: Point = leaf([0.0, 0.0, 0.0])
+    distance: Positive = leaf(1.0)
+    azimuth_deg: Number = leaf(-90.0)
+    elevation_deg: Annotated[Distribution, number(ge=-90, le=90)] = leaf(45.0)
+    roll_deg: Number = leaf(0.0)
+    near: Positive = leaf(0.01)
+    framing: FramingSpec | None = None
+
+
+class SunSpec(Spec):
+    """A sun: where it stands, the irradiance it gives a surface facing it (1 = white paper at full exposure is π⁻¹ bright)."""
+
+    azimuth_deg: Number = leaf({"uniform": [0, 360]})
+    elevation_deg: Annotated[Distribution, number(ge=-90, le=90)] = leaf({"uniform": [25, 80]})
+    irradiance: NonNegative = leaf(2.0)
+    color: Color = leaf("white")
+    shadows: Flag = leaf(True)
+
+
+class AmbientSpec(Spec):
+    """Light from everywhere: constant radiance."""
+
+    radiance: NonNegative = leaf(0.4)
+    color: Color = leaf("white")
+
+
+class LightSpec(Spec):
+    """All light of a scene."""
+
+    sun: SunSpec | None = Field(default_factory=SunSpec)
+    ambient: AmbientSpec = Field(default_factory=AmbientSpec)
+
+
+class GradientSpec(Spec):
+    """Two colours, top to bottom."""
+
+    top: Color
+    bottom: Color
+
+
+class ScreenNoiseSpec(Spec):
+    """Smooth noise between two colours, `scale` cells across the image."""
+
+    a: Color
+    b: Color
+    scale: Positive = leaf(8.0)
+    seed: Seed = leaf(SEED)
+
+
+class PhotosSpec(Spec):
+    """A random crop of a random photograph from a folder (relative to the scene file)."""
+
+    folder: str
+    pick: Fraction = leaf({"uniform": [0, 1]})
+    crop: Annotated[Distribution, number(gt=0, le=1)] = leaf({"uniform": [0.5, 1.0]})
+    x: Fraction = leaf({"uniform": [0, 1]})
+    y: Fraction = leaf({"uniform": [0, 1]})
+    brightness: NonNegative = leaf(1.0)
+
+
+class BackgroundSpec(Spec):
+    """What is seen where nothing is hit; where several kinds are given, a frame picks one by `weights`."""
+
+    flat: Color | None = None
+    gradient: GradientSpec | None = None
+    noise: ScreenNoiseSpec | None = None
+    photos: PhotosSpec | None = None
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    pick: Fraction = leaf(0.5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _picks(cls, data: Any) -> Any:
+        kinds = [k for k in ("flat", "gradient", "noise", "photos") if isinstance(data, dict) and data.get(k) is not None]
+        return {"pick": PICK, **data} if len(kinds) > 1 else data
+
+    @property
+    def kinds(self) -> dict[str, float]:
+        """The kinds given and their normalized weights, in a fixed order."""
+        given = {k: self.weights.get(k, 1.0) for k in ("flat", "gradient", "noise", "photos") if getattr(self, k) is not None}
+        total = sum(given.values())
+        return {k: w / total for k, w in given.items()}
+
+    @model_validator(mode="after")
+    def _weighted(self) -> BackgroundSpec:
+        given = [k for k in ("flat", "gradient", "noise", "photos") if getattr(self, k) is not None]
+        if not given:
+            raise ValueError("expected at least one of flat, gradient, noise, photos")
+        if unknown := [k for k in self.weights if k not in given]:
+            raise ValueError(f"weights names {unknown[0]!r}, which is not among the given kinds ({', '.join(given)})")
+        if sum(self.weights.get(k, 1.0) for k in given) <= 0:
+            raise ValueError("weights sum to zero")
+        return self
+
+
+class NoiseTextureSpec(Spec):
+    """A texture made from noise: tiles seamlessly, two colours (multiplied with the material's own)."""
+
+    kind: Annotated[Distribution, text(("noise", "speckle", "stripes", "checker", "wood"))] = leaf("noise")
+    a: Color = leaf("white")
+    b: Color = leaf("#808080")
+    cells: Annotated[Distribution, integer(ge=1, le=64)] = leaf(4)
+    seed: Seed = leaf(SEED)
+    size: Annotated[int, Field(ge=8, le=1024)] = 128
+
+
+class TextureSpec(Spec):
+    """One source of a texture: an image or SVG file, a folder to pick from, or noise. Paths are relative to the scene file."""
+
+    image: str | None = None
+    svg: str | None = None
+    folder: str | None = None
+    noise: NoiseTextureSpec | None = None
+    pick: Fraction = leaf(0.5)
+    svg_size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] = (256, 256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _picks(cls, data: Any) -> Any:
+        return {"pick": PICK, **data} if isinstance(data, dict) and data.get("folder") is not None else data
+
+    @model_validator(mode="after")
+    def _one(self) -> TextureSpec:
+        _exactly_one(self, ("image", "svg", "folder", "noise"))
+        return self
+
+
+class MaterialSpec(Spec):
+    """Metallic-roughness (glTF 2.0): `repeat` is texture repeats per unit of uv; texels with alpha below `alpha_cutoff` are not there."""
+
+    color: Color = leaf("#c8c8c8")
+    metallic: Fraction = leaf(0.0)
+    roughness: Fraction = leaf(0.6)
+    emission: NonNegative = leaf(0.0)
+    texture: TextureSpec | None = None
+    repeat: Positive = leaf(1.0)
+    alpha_cutoff: Fraction = leaf(0.0)
+
+
+class GroundSpec(Spec):
+    """An infinite floor z = height; texture uv = world xy in metres."""
+
+    height: Number = leaf(0.0)
+    material: MaterialSpec = Field(default_factory=MaterialSpec)
+
+
+class SphereSpec(Spec):
+    """A ball."""
+
+    radius: Positive
+
+
+class BoxSpec(Spec):
+    """A cuboid with sharp edges, size (x, y, z)."""
+
+    size: Annotated[Distribution, vector(3, gt=0)]
+
+
+class RoundedBoxSpec(Spec):
+    """A cuboid whose edges and corners are rounded with `radius` (at most half the smallest side)."""
+
+    size: Annotated[Distribution, vector(3, gt=0)]
+    radius: Positive
+
+
+class CylinderSpec(Spec):
+    """A solid cylinder standing along z."""
+
+    radius: Positive
+    height: Positive
+
+
+class DiscSpec(Spec):
+    """A flat disc facing +z."""
+
+    radius: Positive
+
+
+class QuadSpec(Spec):
+    """A textured rectangle facing +z."""
+
+    width: Positive
+    height: Positive
+
+
+class PlateSpec(Spec):
+    """A polygon plate: a simple outline (counter-clockwise, metres) facing +z, 0 thick or extruded downwards."""
+
+    outline: tuple[tuple[float, float], ...]
+    thickness: NonNegative = leaf(0.0)
+
+    @field_validator("outline")
+    @classmethod
+    def _polygon(cls, outline: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if len(outline) < 3:
+            raise ValueError(f"expected at least 3 corners, got {len(outline)}")
+        return outline
+
+
+class MeshSpec(Spec):
+    """A triangle mesh from a file (OBJ, PLY, STL, GLB), relative to the scene file."""
+
+    file: str
+    unit: Annotated[float, Field(gt=0)] = 1.0
+    up_axis: Literal["y", "z"] = "z"
+
+
+class DiceSpec(Spec):
+    """A six-sided die with pips; lengths of pips and corners are fractions of `size`. See `imgsynth.shapes.dice`."""
+
+    size: Positive = leaf(0.016)
+    corner_radius: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.12)
+    pip_radius: Annotated[Distribution, number(gt=0, lt=0.25)] = leaf(0.095)
+    pip_depth: Annotated[Distribution, number(ge=0, lt=0.25)] = leaf(0.03)
+    pip_spread: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.25)
+    one_scale: Annotated[Distribution, number(gt=0, le=2.5)] = leaf(1.0)
+    right_handed: Flag = leaf(True)
+    turn_two: Flag = leaf(False)
+    turn_three: Flag = leaf(False)
+    turn_six: Flag = leaf(False)
+
+
+class StrokesSpec(Spec):
+    """A handwritten glyph as ribbons of ink in the plane z = 0. See `imgsynth.shapes.strokes`."""
+
+    glyph: Name
+
+
+class ShapeSpec(Spec):
+    """Exactly one shape."""
+
+    sphere: SphereSpec | None = None
+    box: BoxSpec | None = None
+    rounded_box: RoundedBoxSpec | None = None
+    cylinder: CylinderSpec | None = None
+    disc: DiscSpec | None = None
+    quad: QuadSpec | None = None
+    plate: PlateSpec | None = None
+    mesh: MeshSpec | None = None
+    dice: DiceSpec | None = None
+    strokes: StrokesSpec | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the shape given."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> ShapeSpec:
+        _exactly_one(self, tuple(type(self).model_fields))
+        return self
+
+
+class PlaceSpec(Spec):
+    """Where an object is and how it is turned.
+
+    The shape is first turned so that its named direction `up` points to +z, then by `rotation`, then by `yaw_deg` about +z. With
+    `on_ground` its lowest point then touches the ground at position z above it. `apart` keeps this gap (metres, on the ground plan)
+    to every object placed before; a place is drawn again up to 32 times, then the object is left out.
+    """
+
+    position: Point = leaf([0.0, 0.0, 0.0])
+    rotation: Rotation | None = None
+    up: Name | None = None
+    yaw_deg: Number = leaf(0.0)
+    on_ground: bool = False
+    apart: NonNegative | None = None
+
+
+class ObjectSpec(Spec):
+    """A group of like objects: how many, what, where, of which class (none = occluders and props without a label)."""
+
+    count: Count = leaf(1)
+    class_: Name | None = Field(default=None, alias="class")
+    shape: ShapeSpec
+    scale: Positive = leaf(1.0)
+    place: PlaceSpec = Field(default_factory=PlaceSpec)
+    material: MaterialSpec = Field(default_factory=MaterialSpec)
+    parts: dict[str, MaterialSpec] = {}
+
+
+class SensorSpec(Spec):
+    """From radiance to the file's bytes; see `imgsynth.sensor` for the order and the laws of each step."""
+
+    sample_blur_px: NonNegative = leaf(0.0)
+    sample_noise: NonNegative = leaf(0.0)
+    binarize: bool = False
+    threshold_bias: Number = leaf(0.0)
+    exposure_ev: Number = leaf(0.0)
+    white_balance: Annotated[Distribution, vector(3, gt=0)] = leaf([1.0, 1.0, 1.0])
+    blur_px: NonNegative = leaf(0.0)
+    shot_noise: NonNegative = leaf(0.0)
+    read_noise: NonNegative = leaf(0.0)
+    jpeg_quality: Annotated[Distribution, integer(ge=0, le=100)] = leaf(0)
+    tone: Literal["srgb", "linear"] = "srgb"
+    invert: bool = False
+
+
+def _perfect_square(samples: int) -> int:
+    root = round(samples**0.5)
+    if root * root != samples or not 1 <= root <= 8:
+        raise ValueError(f"expected 1, 4, 9, 16, 25, 36, 49 or 64 (a k×k grid), got {samples}")
+    return samples
+
+
+class RendererSpec(Spec):
+    """Colour samples a pixel (k×k grid); labels are always sampled at the pixel's centre."""
+
+    samples: Annotated[int, AfterValidator(_perfect_square)] = 4
+
+
+def _unique(classes: Any) -> Any:
+    if isinstance(classes, list | tuple):
+        bad = [c for c in classes if not isinstance(c, str)]
+        if bad:
+            raise ValueError(f"expected class names as text (quote numbers), got {bad[0]!r}")
+        if len(set(classes)) != len(classes):
+            raise ValueError("a class name stands twice")
+    return classes
+
+
+class SceneSpec(Spec):
+    """A scene: everything that a frame depends on beside (seed, index).
+
+    `variables` are free leaves for expressions to share. `freeze` lists leaves or whole branches held at their median; `slots` overrides
+    single leaves of repeated groups (``objects.die[3].scale``). Both are what ``--freeze`` and ``--set`` write.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9_\-]+$")]
+    description: str = ""
+    classes: Annotated[tuple[str, ...], BeforeValidator(_unique)] = ()
+    image: ImageSpec = Field(default_factory=ImageSpec)
+    camera: CameraSpec = Field(default_factory=CameraSpec)
+    light: LightSpec = Field(default_factory=LightSpec)
+    background: BackgroundSpec = Field(default_factory=lambda: BackgroundSpec.model_validate({"flat": "#808080"}))
+    ground: GroundSpec | None = None
+    objects: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ObjectSpec] = {}
+    variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Number] = {}
+    sensor: SensorSpec = Field(default_factory=SensorSpec)
+    renderer: RendererSpec = Field(default_factory=RendererSpec)
+    outputs: tuple[Literal["depth", "normal"], ...] = ()
+    licences: dict[str, str] = {}
+    freeze: tuple[str, ...] = ()
+    slots: dict[str, Any] = {}
+
+    def canonical(self) -> dict[str, Any]:
+        """The spec as plain data with defaults left out: what the manifest stores, and what makes it again."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def digest(self) -> str:
+        """SHA-256 of the whole spec, defaults included, so that a changed default changes it too."""
+        full = self.model_dump(mode="json", by_alias=True)
+        for word in ("description", "licences"):
+            full.pop(word)
+        return hashlib.sha256(json.dumps(full, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _exactly_one(spec: Spec, names: tuple[str, ...]) -> None:
+    given = [n for n in names if getattr(spec, n) is not None]
+    if len(given) != 1:
+        got = "none" if not given else " and ".join(given)
+        raise ValueError(f"expected exactly one of {', '.join(names)}, got {got}")
