@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgsynth.batch import F32, F64, I32, Meshes
+from imgsynth.shapes.grid import grid_faces
 from imgsynth.shapes.params import at_least, columns, require
-from imgsynth.shapes.solids import bevel_angles, grid_faces, unit_normals
+from imgsynth.shapes.solids import bevel_angles, unit_normals
 
 FACES = ("one", "two", "three", "four", "five", "six")
 
@@ -54,7 +55,7 @@ def dice(
     pip_depth: ArrayLike = 0.03,
     pip_spread: ArrayLike = 0.25,
     one_scale: ArrayLike = 1.0,
-    chirality: ArrayLike = 1,
+    right_handed: ArrayLike = True,
     turn_two: ArrayLike = False,
     turn_three: ArrayLike = False,
     turn_six: ArrayLike = False,
@@ -71,7 +72,7 @@ def dice(
         pip_depth: depth of the spherical dimple, 0 (painted) to `pip_radius` (half a ball).
         pip_spread: distance of the outer pips from the middle lines, 0.2 to 0.27 on ordinary dice.
         one_scale: the single pip's radius in pip radii (about 2 on many Japanese dice). Its slot is "one".
-        chirality: +1 right-handed, -1 left-handed.
+        right_handed: (m,) booleans; where False, left-handed.
         turn_two: the two's diagonal runs the other way; likewise `turn_three`; `turn_six`: its rows run the
             other way. segments: facets round a pip, a multiple of 4. bevel: facets round an edge, even.
 
@@ -89,7 +90,7 @@ def dice(
         pip_depth=pip_depth,
         pip_spread=pip_spread,
         one_scale=one_scale,
-        chirality=chirality,
+        right_handed=np.asarray(right_handed, np.float64),
         turn_two=np.asarray(turn_two, np.float64),
         turn_three=np.asarray(turn_three, np.float64),
         turn_six=np.asarray(turn_six, np.float64),
@@ -97,7 +98,6 @@ def dice(
     require(size > 0, size, "size", "a length above 0")
     require((r > 0) & (r < 0.5), r, "corner_radius", "above 0 and below 0.5 (of the edge)")
     require((depth >= 0) & (depth <= p), depth, "pip_depth", "0 to pip_radius")
-    require(np.abs(hand) == 1, hand, "chirality", "1 or -1")
     measures = np.stack([r, p, spread, scale], 1)
     require(
         fits(r, p, spread, scale),
@@ -142,7 +142,7 @@ def _widest_one(flat: F64, spread: F64) -> F64:
 def _places(hand: F64, turns: list[F64]) -> F64:
     """(m, 6, right|up|outward, 3): where each face sits and how it is turned, as signed permutations."""
     places = np.tile(np.array([_PLACES[name] for name in FACES], np.float64), (len(hand), 1, 1, 1))
-    left = hand < 0
+    left = hand < 0.5
     places[left] = places[left][:, [0, 1, 3, 2, 4, 5]]
     for face, turned in zip((1, 2, 5), turns, strict=True):
         chosen = turned > 0.5

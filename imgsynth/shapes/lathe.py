@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgsynth.batch import F64, I32, Meshes
+from imgsynth.shapes.grid import grid_faces
 from imgsynth.shapes.params import at_least, columns, require
-from imgsynth.shapes.solids import grid_faces
 
 _UP = {"top": np.array([0, 0, 1], np.float32), "bottom": np.array([0, 0, -1], np.float32)}
 

@@ -1,4 +1,4 @@
-"""Closed solids: spheres, boxes, rounded boxes, and what a lathe makes (cylinder, cone, capsule)."""
+"""Closed solids: boxes and rounded boxes here, and what a lathe makes (sphere, cylinder, cone, capsule)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imgsynth.batch import F32, F64, I32, I64, Meshes
+from imgsynth.batch import F32, F64, I32, Meshes
+from imgsynth.shapes.grid import grid_faces
+from imgsynth.shapes.lathe import capsule, cone, cylinder, sphere
 from imgsynth.shapes.params import at_least, columns, require, rows
+
+__all__ = ["SIDES", "box", "capsule", "cone", "cylinder", "rounded_box", "side_directions", "sphere"]
 
 # A side's own axes (right, up, outward) as seen from outside, right × up = outward; textures stand upright
 # on the walls.
@@ -69,15 +73,6 @@ def unit_normals(across: F64, up: F64) -> F64:
     normal = np.stack([u, v, np.ones_like(u)], -1)
     squares = np.sort(normal**2, axis=-1)
     return normal / np.sqrt((squares[..., 0] + squares[..., 1]) + squares[..., 2])[..., None]
-
-
-def grid_faces(rows_: int, columns_: int) -> I64:
-    """Two counter-clockwise triangles for each cell of a grid of rows_ × columns_ vertices, rows going up:
-    (f, 3).
-    """
-    i = np.arange(rows_ * columns_).reshape(rows_, columns_)
-    a, b, c, d = i[:-1, :-1], i[:-1, 1:], i[1:, 1:], i[1:, :-1]
-    return np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], 2).reshape(-1, 3)
 
 
 @lru_cache(maxsize=8)
