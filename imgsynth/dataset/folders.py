@@ -24,9 +24,9 @@ TRACK = re.compile(r"^(\d{5})_\d{5}$")  # GTSRB: track_frame
 def load_folder(root: Path, name: str | None = None) -> LabelledImages:
     """A folder with a folder of images for each class; classes and files in the order of their names.
 
-    Images of one size stay as they are. Images of many sizes are stretched to one square: the median of their shorter sides,
-    rounded to a multiple of 8 and kept within 8 … 64 (`notes` says so). All grey: one channel; else RGB. Names of the form
-    00012_00007 (GTSRB's track_frame) give groups `class_track`.
+    Images of one size stay as they are. Images of many sizes are stretched to one square: the median of their
+    shorter sides, rounded to a multiple of 8 and kept within 8 … 64 (`notes` says so). All grey: one channel;
+    else RGB. Names of the form 00012_00007 (GTSRB's track_frame) give groups `class_track`.
 
     Raises:
         DataError: no class folders, a class without an image, an image that cannot be read (named).
@@ -34,7 +34,7 @@ def load_folder(root: Path, name: str | None = None) -> LabelledImages:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         raise DataError(
-            f"{root}: not a known data set: expected dataset.json (imgsynth), or a folder of images for each class"
+            f"{root}: not a known data set: expected dataset.json (imgsynth) or one folder of images a class"
         )
     files: list[Path] = []
     labels: list[int] = []
@@ -82,7 +82,8 @@ def from_files(
 
 
 def read_image(path: Path) -> U8:
-    """One file as (H, W, 1 or 3) uint8, turned as its EXIF says; 16-bit grey is cut to 8, transparency lies on black.
+    """One file as (H, W, 1 or 3) uint8, turned as its EXIF says; 16-bit grey is cut to 8, transparency lies
+    on black.
 
     Raises:
         DataError: naming the file.

@@ -1,4 +1,4 @@
-"""Classification data in memory: images of one size, a class each, and what is known of where they came from."""
+"""Classification data in memory: images of one size, a class each, and what is known of their origin."""
 
 from __future__ import annotations
 
@@ -82,10 +82,11 @@ class LabelledImages:
         )
 
     def take(self, n: int, seed: int) -> LabelledImages:
-        """`n` rows drawn at random, stratified by class and nested: `take(m)` is the first m rows of `take(n)`, m ≤ n.
+        """`n` rows drawn at random, stratified by class and nested: `take(m)` is the first m rows of
+        `take(n)`, m ≤ n.
 
-        Each class is shuffled, then the classes are merged so that any leading part holds them in proportion (within one
-        image a class). Single images are drawn, not groups.
+        Each class is shuffled, then the classes are merged so that any leading part holds them in proportion
+        (within one image a class). Single images are drawn, not groups.
 
         Raises:
             DataError: if there are fewer than n rows, or n < 1.
@@ -143,8 +144,8 @@ def nested_order(labels: ArrayLike, seed: int) -> I64:
 def concat(a: LabelledImages, b: LabelledImages, name: str | None = None) -> LabelledImages:
     """`a` followed by `b`, classes matched by name (those that only `b` has come last), groups kept apart.
 
-    `a` sets the form: `b` is brought to its size and channels. Groups of the two never merge, even where they are called
-    the same; where only one has groups, each row of the other is a group of its own.
+    `a` sets the form: `b` is brought to its size and channels. Groups of the two never merge, even where they
+    are called the same; where only one has groups, each row of the other is a group of its own.
     """
     classes = a.classes + tuple(c for c in b.classes if c not in a.classes)
     a, b = a.aligned(classes), b.aligned(classes).fitted(a.size, a.channels)
@@ -171,7 +172,7 @@ def _tagged(tag: str, data: LabelledImages) -> NDArray[np.str_]:
 
 
 def resize(images: U8, size: tuple[int, int]) -> U8:
-    """Images (n, H, W, C) stretched to `size`: area averages (OpenCV INTER_AREA) where they shrink, else bilinear."""
+    """Images (n, H, W, C) stretched to `size`: area averages where they shrink, else bilinear."""
     import cv2
 
     if images.shape[1:3] == size:
@@ -185,7 +186,7 @@ def resize(images: U8, size: tuple[int, int]) -> U8:
 
 
 def recolor(images: U8, channels: int) -> U8:
-    """Images (n, H, W, 1 or 3) as grey (luma of ITU-R BT.601, as JPEG and Pillow use) or RGB (grey thrice)."""
+    """Images (n, H, W, 1 or 3) as grey (luma of ITU-R BT.601, as JPEG has it) or RGB (grey thrice)."""
     if images.shape[3] == channels:
         return images
     if channels == 3:

@@ -3,20 +3,24 @@
 DATA is one of
 
     PATH                      a dataset of imgsynth (a folder with dataset.json)
-    PATH.npz                  `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers (n,), and, where wanted,
+    PATH.npz                  `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers (n,), and,
+    where wanted,
                               `classes` (K,) names and `groups` (n,); read without pickle
     PATH                      an image folder: a folder of images for each class
     sklearn:digits[:SPLIT]    1,797 real digits 8×8; SPLIT is train, validation, test or all (default)
-    torchvision:NAME:ROOT[:SPLIT]   MNIST, FashionMNIST, USPS, CIFAR10, SVHN or GTSRB as torchvision keeps them; never downloads;
+    torchvision:NAME:ROOT[:SPLIT]   MNIST, FashionMNIST, USPS, CIFAR10, SVHN or GTSRB as torchvision keeps
+    them; never downloads;
                               SPLIT is train (default), test or all
 
-Any of them may end in `#train`, `#validation` or `#test`: that part of the fixed split of `imgsynth.dataset.split`
-(70/15/15 %, seed 0, by group where there are groups). So `signs#train` and `signs#validation` never share an image or a track.
+Any of them may end in `#train`, `#validation` or `#test`: that part of the fixed split of
+`imgsynth.dataset.split` (70/15/15 %, seed 0, by group where there are groups). So `signs#train` and
+`signs#validation` never share an image or a track.
 """
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -112,7 +116,8 @@ def _npz(path: Path) -> LabelledImages:
         labels = labels[:, 0]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or images.size == 0:
         raise DataError(
-            f"{path}: images: expected uint8 (n, H, W) or (n, H, W, 1 or 3), got {images.dtype} {images.shape}"
+            f"{path}: images: expected uint8 (n, H, W) or (n, H, W, 1 or 3), "
+            f"got {images.dtype} {images.shape}"
         )
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
@@ -139,7 +144,7 @@ def _npz(path: Path) -> LabelledImages:
 
 
 def _npz_arrays(path: Path) -> tuple[Any, ...]:
-    """`images`, `labels`, `classes`, `groups` (the last two None where absent), checked before they are unpacked."""
+    """`images`, `labels`, `classes`, `groups` (the last two or None), checked before they are unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
@@ -155,7 +160,7 @@ def _npz_arrays(path: Path) -> tuple[Any, ...]:
             return tuple(
                 arrays[m] if m in wanted else None for m in ("images", "labels", "classes", "groups")
             )
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zipfile.zlib.error) as e:  # type: ignore[attr-defined]
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
         raise DataError(f"{path}: not a readable .npz file: {e}") from e
 
 
@@ -176,7 +181,7 @@ def _check_header(path: Path, name: str, member: IO[bytes]) -> None:
 
 
 def _digits(spec: str) -> LabelledImages:
-    """scikit-learn's digits, counts 0…16 as grey 0…255; groups are the 13 blocks (see `split.digits_blocks`)."""
+    """scikit-learn's digits, counts 0…16 as grey 0…255; groups are the 13 blocks (`split.digits_blocks`)."""
     name, _, part = spec.removeprefix("sklearn:").partition(":")
     if name != "digits" or part not in ("", "all", *PARTS):
         raise DataError(f"{spec}: expected sklearn:digits[:train|validation|test|all]")

@@ -1,8 +1,8 @@
 """Splits of a data set: stratified by class, fixed by seed, and never through the middle of a group.
 
-Images that come in groups (the 30 frames of one physical traffic sign, the digits of one writer) are near-copies of
-each other. A split that puts some of them on either side measures memory, not generalization; so where groups are given, a
-group goes to one part as a whole.
+Images that come in groups (the 30 frames of one physical traffic sign, the digits of one writer) are
+near-copies of each other. A split that puts some of them on either side measures memory, not generalization;
+so where groups are given, a group goes to one part as a whole.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ def split(
 ) -> dict[str, I64]:
     """Share the rows of a data set out to named parts.
 
-    Without groups each class is cut exactly (largest remainder; a class too small for all parts goes to the earlier-named
-    of the largest ones first). With groups, whole groups are dealt greedily, largest first, each to the part that it brings
-    closest to its wanted class counts; the fractions are then met as nearly as the groups allow.
+    Without groups each class is cut exactly (largest remainder; a class too small for all parts goes to the
+    earlier-named of the largest ones first). With groups, whole groups are dealt greedily, largest first,
+    each to the part that it brings closest to its wanted class counts; the fractions are then met as nearly
+    as the groups allow.
 
-    The order of the rows does not matter where `names` or `groups` say who they are: a row is drawn by a hash of (seed, its name),
-    a group by a hash of (seed, its name). Without either, by a hash of its position.
+    The order of the rows does not matter where `names` or `groups` say who they are: a row is drawn by a hash
+    of (seed, its name), a group by a hash of (seed, its name). Without either, by a hash of its position.
 
     Args:
         labels: (n,) class of each row, or n alone for rows of one class.
@@ -74,19 +75,21 @@ def split(
 
 
 def digits_blocks(n: int = 1797) -> I64:
-    """Block number (n,) of each row of scikit-learn's digits: 13 contiguous blocks, block b = rows ⌊nb/13⌋ … ⌊n(b+1)/13⌋.
+    """Block number (n,) of each row of scikit-learn's digits: 13 contiguous blocks, block b = rows ⌊nb/13⌋ …
+    ⌊n(b+1)/13⌋.
 
-    The set keeps no writer ids, yet it was gathered writer by writer (UCI "Optical Recognition of Handwritten Digits": 13 of its
-    writers made what scikit-learn ships, the UCI *test* file) and the file keeps that order, so a contiguous block is close to
-    one writer. Rows dealt at random would put each writer's hand on both sides and flatter every score. Train and test blocks
-    alternate, so that neither end of the file is one part's alone; block 5 in the middle serves for validation.
+    The set keeps no writer ids, yet it was gathered writer by writer (UCI "Optical Recognition of Handwritten
+    Digits": 13 of its writers made what scikit-learn ships, the UCI *test* file) and the file keeps that
+    order, so a contiguous block is close to one writer. Rows dealt at random would put each writer's hand on
+    both sides and flatter every score. Train and test blocks alternate, so that neither end of the file is
+    one part's alone; block 5 in the middle serves for validation.
     """
     edges = np.arange(DIGITS_BLOCKS + 1) * n // DIGITS_BLOCKS
     return np.repeat(np.arange(DIGITS_BLOCKS), np.diff(edges)).astype(np.int64)
 
 
 def digits_split(n: int = 1797) -> dict[str, I64]:
-    """The fixed split of scikit-learn's digits by block (see `digits_blocks`): train 6 blocks, validation 1, test 6."""
+    """The fixed split of scikit-learn's digits by block: train 6 blocks, validation 1, test 6."""
     block = digits_blocks(n)
     return {
         name: np.flatnonzero(np.isin(block, part)).astype(np.int64) for name, part in DIGITS_PARTS.items()

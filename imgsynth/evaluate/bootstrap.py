@@ -1,11 +1,12 @@
 """Bootstrap intervals for means and paired differences, over single images or over whole groups of them.
 
-Images that come in groups (frames of one track, digits of one writer) are not independent; resampling single images then gives
-intervals that are too narrow. Where groups are given, whole groups are drawn (the cluster bootstrap).
+Images that come in groups (frames of one track, digits of one writer) are not independent; resampling single
+images then gives intervals that are too narrow. Where groups are given, whole groups are drawn (the cluster
+bootstrap).
 
-Values may have a second axis, one column a training run (seed). Then rows and columns are both resampled, independently (the
-pigeonhole bootstrap, Owen 2007, "The pigeonhole bootstrap", Ann. Appl. Stat. 1, 386–411; mildly conservative), so the interval
-covers another test set and other seeds alike.
+Values may have a second axis, one column a training run (seed). Then rows and columns are both resampled,
+independently (the pigeonhole bootstrap, Owen 2007, "The pigeonhole bootstrap", Ann. Appl. Stat. 1, 386–411;
+mildly conservative), so the interval covers another test set and other seeds alike.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri, stdtrit
 
 from imgsynth.batch import F64
 from imgsynth.errors import DataError
@@ -65,7 +66,8 @@ def bootstrap_mean(
         resamples: bootstrap samples.
         seed: of the resampling.
         level: wanted coverage.
-        method: `percentile`, or `bca` (bias-corrected and accelerated, Efron 1987, eq. 2.3 and jackknife acceleration; one column).
+        method: `percentile` (expanded, see `percentile_shares`), or `bca` (bias-corrected and accelerated,
+            Efron 1987, eq. 2.3 and jackknife acceleration; one column).
 
     Raises:
         DataError: no value, a value that is not finite, groups of another length, an unknown method.
@@ -74,7 +76,7 @@ def bootstrap_mean(
     means = _resampled_means(sums, sizes, resamples, seed)
     value = float(sums.sum() / (sizes.sum() * sums.shape[1]))
     if method == "percentile":
-        shares = (0.5 - level / 2, 0.5 + level / 2)
+        shares = percentile_shares(len(sums), level)
     elif method == "bca" and sums.shape[1] == 1:
         shares = _bca_shares(means, value, sums[:, 0], sizes, level)
     else:
@@ -96,8 +98,8 @@ def paired_difference(
 ) -> Difference:
     """Mean of a − b over the same images (and runs, where there are columns), with its percentile interval.
 
-    p is twice the smaller share of resampled differences on either side of 0 (Davison & Hinkley 1997, §4.4: one added above and below, so it
-    is never 0).
+    p is twice the smaller share of resampled differences on either side of 0 (Davison & Hinkley 1997, §4.4:
+    one added above and below, so it is never 0).
 
     Raises:
         DataError: shapes that differ, and as `bootstrap_mean`.
@@ -109,14 +111,14 @@ def paired_difference(
         )
     sums, sizes = _unit_sums(x - y, groups)
     means = _resampled_means(sums, sizes, resamples, seed)
-    lo, hi = np.quantile(means, (0.5 - level / 2, 0.5 + level / 2))
+    lo, hi = np.quantile(means, percentile_shares(len(sums), level))
     below, above = np.count_nonzero(means <= 0), np.count_nonzero(means >= 0)
     p = min(1.0, 2 * (1 + min(below, above)) / (resamples + 1))
     return Difference(float(sums.sum() / (sizes.sum() * sums.shape[1])), float(lo), float(hi), p)
 
 
 def resample_counts(units: int, resamples: int, seed: int) -> Iterator[F64]:
-    """How often each of `units` is drawn in each bootstrap sample: blocks (b, units) that add up to `resamples` rows."""
+    """How often each unit is drawn: blocks (b, units), `resamples` rows in all, each adding up to units."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     block = max(1, CHUNK // max(1, units))
     for start in range(0, resamples, block):
@@ -125,8 +127,24 @@ def resample_counts(units: int, resamples: int, seed: int) -> Iterator[F64]:
         yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
 
 
+def percentile_shares(units: int, level: float) -> tuple[float, float]:
+    """Where to read a bootstrap distribution of a mean over `units` for an interval of the wanted coverage.
+
+    Not at (1 ∓ level)/2: the bootstrap's spread lacks the factor √(n/(n−1)) and its tails are the normal's
+    where Student's are due, so plain percentiles are too narrow over few units (86 % instead of 95 % over 6).
+    The expanded percentiles of Hesterberg (2015, "What teachers should know about the bootstrap", Am. Stat.
+    69) put both right for a mean; over many units they are the plain ones.
+    """
+    if units < 2:
+        return 0.0, 1.0
+    low = float(ndtr(stdtrit(units - 1, 0.5 - level / 2) * np.sqrt(units / (units - 1))))
+    return low, 1 - low
+
+
 def sum_by_group(values: F64, groups: ArrayLike | None) -> F64:
-    """Rows (n, f) added up by group: (groups, f); unchanged where there are no groups.
+    """Rows (n, f) added up by group: (groups, f); unchanged where there are no groups, or one alone.
+
+    One group says nothing of how groups differ, so then single rows are all there is to resample.
 
     Raises:
         DataError: groups of another length.
@@ -137,6 +155,8 @@ def sum_by_group(values: F64, groups: ArrayLike | None) -> F64:
     if g.shape != (len(values),):
         raise DataError(f"groups: expected {len(values)}, one an image, got shape {g.shape}")
     names, of_row = np.unique(g, return_inverse=True)
+    if len(names) == 1:
+        return values
     out = np.zeros((len(names), values.shape[1]))
     np.add.at(out, of_row, values)
     return out
@@ -153,7 +173,7 @@ def _unit_sums(values: ArrayLike, groups: ArrayLike | None) -> tuple[F64, F64]:
 
 
 def _resampled_means(sums: F64, sizes: F64, resamples: int, seed: int) -> F64:
-    """Means (resamples,) over units drawn with replacement, and over runs drawn with replacement where there are several."""
+    """Means (resamples,) over units drawn with replacement, and runs too where there are several."""
     if resamples < 1:
         raise DataError(f"bootstrap: at least 1 resample expected, got {resamples}")
     runs = sums.shape[1]
@@ -172,7 +192,7 @@ def _bca_shares(means: F64, value: float, sums: F64, sizes: F64, level: float) -
     """Where to read the bootstrap distribution instead of at (1 ∓ level)/2."""
     below = (np.count_nonzero(means < value) + 0.5 * np.count_nonzero(means == value)) / len(means)
     z0 = ndtri(np.clip(below, 0.5 / len(means), 1 - 0.5 / len(means)))
-    left: NDArray[np.float64] = (sums.sum() - sums) / np.maximum(sizes.sum() - sizes, 1)
+    left: F64 = (sums.sum() - sums) / np.maximum(sizes.sum() - sizes, 1)
     stray = left.mean() - left
     spread = np.sum(stray**2) ** 1.5
     a = np.sum(stray**3) / (6 * spread) if spread > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Scores of a classifier on labelled images, each with a 95 % bootstrap interval over images, or over groups of them."""
+"""Scores of a classifier on labelled images, with 95 % bootstrap intervals over images or groups of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgsynth.batch import F64, I64, U8
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ModelError
-from imgsynth.evaluate.bootstrap import Estimate, resample_counts, sum_by_group
+from imgsynth.evaluate.bootstrap import Estimate, percentile_shares, resample_counts, sum_by_group
 
 ECE_BINS = 15
 LEVEL = 0.95
@@ -35,9 +35,10 @@ class Predictor(Protocol):
 class Score:
     """How well a classifier does on a data set. Intervals are 95 %.
 
-    `balanced_accuracy` is the mean, `worst_class_accuracy` the least of the accuracies of the classes that have images. `ece` is the
-    expected calibration error in 15 bins of equal width (Guo et al. 2017, eq. 3). The bootstrap distributions of the least and of ece lean down
-    and up respectively (a minimum and a sum of absolute values of noisy figures), and so do their intervals.
+    `balanced_accuracy` is the mean, `worst_class_accuracy` the least of the accuracies of the classes that
+    have images. `ece` is the expected calibration error in 15 bins of equal width (Guo et al. 2017, eq. 3).
+    The bootstrap distributions of the least and of ece lean down and up respectively (a minimum and a sum of
+    absolute values of noisy figures), and so do their intervals.
     """
 
     name: str
@@ -73,7 +74,8 @@ def score_classifier(
 ) -> Score:
     """Score `model` on `data`, classes matched by name.
 
-    Images of classes that the model has and the data lacks do no harm; answers with such a class count as wrong.
+    Images of classes that the model has and the data lacks do no harm; answers with such a class count as
+    wrong.
 
     Raises:
         ModelError: the data has images of a class that the model does not know.
@@ -123,12 +125,12 @@ def score_probabilities(
     draws = np.concatenate(
         [_figures(counts @ sums, k) for counts in resample_counts(len(sums), bootstrap, seed)]
     )
-    lo, hi = np.nanquantile(draws, (0.5 - LEVEL / 2, 0.5 + LEVEL / 2), axis=0)
+    lo, hi = np.nanquantile(draws, percentile_shares(len(sums), LEVEL), axis=0)
     held = np.bincount(y, minlength=k)
     if correct.all():
-        # No resample of faultless answers has a fault, which says [1, 1]; the exact bound does not (Clopper & Pearson 1934).
-        smallest = held[held > 0].min() if groups is None else len(sums)
-        lo[:3] = [_faultless_bound(m) for m in (len(sums), len(sums), smallest)]
+        # No resample of faultless answers has a fault, which would say [1, 1]. The exact bound of Clopper &
+        # Pearson (1934) knows better; it counts images, groups or not.
+        lo[:3] = [_faultless_bound(m) for m in (len(y), len(y), held[held > 0].min())]
     estimates = [Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, lo, hi, strict=True)]
     confusion = np.bincount(y * k + guess, minlength=k * k).reshape(k, k).astype(np.int64)
     return Score(
@@ -149,7 +151,8 @@ def score_probabilities(
 def _features(y: I64, k: int, correct: NDArray[np.bool_], confidence: F64) -> F64:
     """What each image adds to the sums that every figure is a function of: (n, 2k + ECE_BINS).
 
-    Columns: images of each class, right answers of each class, and (confidence − right) in each confidence bin.
+    Columns: images of each class, right answers of each class, and (confidence − right) in each confidence
+        bin.
     """
     rows = np.arange(len(y))
     out = np.zeros((len(y), 2 * k + ECE_BINS))

@@ -1,4 +1,4 @@
-"""A trained image classifier: its configuration, prediction, and its form on disk (safetensors and JSON, never pickle)."""
+"""A trained image classifier: its configuration, prediction, and its form on disk (never pickle)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ WEIGHTS, RECORD = "model.safetensors", "model.json"
 class ClassifierConfig:
     """How to train; the same for every arm of a study. The defaults suit small images and two cores.
 
-    Training always takes `steps` optimiser steps of `batch` images, however many images there are: arms of different sizes are
-    compared at equal compute.
+    Training always takes `steps` optimiser steps of `batch` images, however many images there are: arms of
+    different sizes are compared at equal compute.
 
     Raises:
         ModelError: on construction, for a value out of range.
@@ -119,7 +119,8 @@ class Classifier:
     )  # seed, data names and digests, precision, final loss …
 
     def predict(self, images: U8, batch: int = 512) -> F32:
-        """Class probabilities (n, K) of images (n, H, W, 1 or 3) uint8, which are brought to the trained size and channels.
+        """Class probabilities (n, K) of images (n, H, W, 1 or 3) uint8, which are brought to the trained size
+        and channels.
 
         Raises:
             ModelError: for anything but such an array.
@@ -140,7 +141,8 @@ class Classifier:
         return np.concatenate(made)
 
     def save(self, folder: str | Path) -> None:
-        """Write model.safetensors, then model.json, which holds its SHA-256 (so a half-written model is never loaded).
+        """Write model.safetensors, then model.json, which holds its SHA-256 (so a half-written model is never
+        loaded).
 
         Raises:
             ModelError: if the folder cannot be written.
@@ -167,7 +169,7 @@ class Classifier:
         }
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Taking the old record away first: at no moment does a record stand beside weights that are not its own.
+            # The old record goes first, so that no record ever stands beside weights that are not its own.
             (folder / RECORD).unlink(missing_ok=True)
             write_atomically(folder / WEIGHTS, data)
             write_atomically(
@@ -219,7 +221,7 @@ class Classifier:
                 f"{folder}: {RECORD} does not describe its weights ({e}); train the model again"
             ) from e
         net.eval()
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
         return Classifier(net, config, classes, (height, width), channels, record.get("record", {}))
 
 
@@ -239,14 +241,14 @@ def _read_record(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not the record of a classifier of imgsynth")
     if record.get("format") != FORMAT:
         raise ModelError(
-            f"{path}: format {record.get('format')!r}, this version of imgsynth ({__version__}) reads {FORMAT}; "
-            f"it was written by imgsynth {record.get('imgsynth', '?')}"
+            f"{path}: format {record.get('format')!r} of imgsynth {record.get('imgsynth', '?')}; "
+            f"this version ({__version__}) reads format {FORMAT}"
         )
     return record
 
 
 def to_tensor(images: U8) -> Tensor:
-    """Images (n, H, W, C) as a uint8 tensor (n, C, H, W) in channels-last memory, which is what they already are."""
+    """Images (n, H, W, C) as a uint8 tensor (n, C, H, W), channels-last in memory as they already are."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
@@ -278,7 +280,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """Factor of the learning rate at `step` (from 0): linear up over `warmup`·steps, then half a cosine down to 0."""
+    """Factor of the learning rate at `step` (from 0): up over `warmup`·steps, then half a cosine to 0."""
     rise = max(1.0, warmup * steps)
     if step + 1 < rise:
         return (step + 1) / rise

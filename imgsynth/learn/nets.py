@@ -15,10 +15,11 @@ from imgsynth.errors import ModelError
 class CompactNet(nn.Module):
     """A plain convolutional network for images of 8×8 to 64×64 pixels.
 
-    Input of 24 pixels or more first goes through one 3×3 convolution and a 2×2 max-pool, since full resolution is where the time
-    goes. Then stages of two 3×3 convolutions (batch norm, ReLU) at 1, 2, 4, … times `width` channels (at most 8), halved by max-pooling
-    between stages until 4 to 7 pixels a side are left. What is left is averaged to 4×4 at most and read out linearly, place by place: on
-    small images the place of a stroke says much.
+    Input of 24 pixels or more first goes through one 3×3 convolution and a 2×2 max-pool, since full
+    resolution is where the time goes. Then stages of two 3×3 convolutions (batch norm, ReLU) at 1, 2, 4, …
+    times `width` channels (at most 8), halved by max-pooling between stages until 4 to 7 pixels a side are
+    left. What is left is averaged to 4×4 at most and read out linearly, place by place: on small images the
+    place of a stroke says much.
 
     Args:
         size: (height, width) of the input, at least 4.
@@ -67,7 +68,8 @@ def build_net(
     """A network with freshly drawn weights (from torch's global generator: seed it first).
 
     Args:
-        name: `compact`, or `torchvision:` and the name of one of its classification models (these take 3 channels).
+        name: `compact`, or `torchvision:` and the name of one of its classification models (these take 3
+            channels).
         size: (height, width) of the input.
         channels: 1 or 3.
         classes: number of outputs.
@@ -107,7 +109,8 @@ def input_channels(name: str, channels: int) -> int:
 def load_weights(net: nn.Module, path: Path) -> list[str]:
     """Start `net` from a state dict in a file (.safetensors, or .pth read with `weights_only=True`).
 
-    A read-out layer for another number of classes is left as it was drawn; anything else that does not fit is an error.
+    A read-out layer for another number of classes is left as it was drawn; anything else that does not fit is
+    an error.
 
     Returns:
         Names of the tensors that were left as drawn.

@@ -1,7 +1,8 @@
 """Training of a classifier: a fixed number of optimiser steps, seeded throughout, resumable to the bit.
 
-Every random choice of step t comes from a generator seeded by a hash of (seed, purpose, t), so a run that is cut short and
-resumed sees the same batches in the same order as one that was not, and no generator's state needs saving.
+Every random choice of step t comes from a generator seeded by a hash of (seed, purpose, t), so a run that is
+cut short and resumed sees the same batches in the same order as one that was not, and no generator's state
+needs saving.
 """
 
 from __future__ import annotations
@@ -49,22 +50,25 @@ def train_classifier(
     checkpoint: Path | None = None,
     checkpoint_every: int = 500,
 ) -> Classifier:
-    """Train on `data`; the result depends on data, config and seed only (on one machine, at one number of threads: to the bit).
+    """Train on `data`; the result depends on data, config and seed only (on one machine, at one number of
+    threads: to the bit).
 
     Args:
         data: the images, all held in memory.
         config: how; the default suits small images.
         seed: of the weights, the batches and the augmentation.
         validation: if given, its accuracy after the last step goes into `record`. Nothing is chosen by it.
-        weights: (n,) relative chance of each row to be drawn (with replacement), for instance to show scarce real images as often as
-            plentiful synthetic ones; None: every row once an epoch.
+        weights: (n,) relative chance of each row to be drawn (with replacement), for instance to show scarce
+            real images as often as plentiful synthetic ones; None: every row once an epoch.
         progress: called after every step with (steps done, steps in all, loss).
-        checkpoint: file that holds the state every `checkpoint_every` steps, and at the end. Where it exists, training goes on from it.
+        checkpoint: file that holds the state every `checkpoint_every` steps, and at the end. Where it exists,
+            training goes on from it.
         checkpoint_every: steps between two writes of it.
 
     Raises:
         DataError: no image, weights that do not fit, a validation class that is unknown.
-        ModelError: an unknown net, weights that do not fit it, a checkpoint of another run, a loss that is not finite.
+        ModelError: an unknown net, weights that do not fit it, a checkpoint of another run, a loss that is
+            not finite.
     """
     config = config or ClassifierConfig()
     if len(data) == 0 or len(data.classes) < 2:
@@ -79,7 +83,7 @@ def train_classifier(
         net = build_net(config.net, size, fitted.channels, len(data.classes), config.width, config.dropout)
         if config.weights is not None:
             load_weights(net, Path(config.weights))
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
         print_ = _fingerprint(data, config, seed, chances, precision)
         loss = _run(
             net, fitted, config, seed, chances, precision, progress, checkpoint, checkpoint_every, print_
@@ -161,8 +165,8 @@ def _run(
 def resolve_precision(precision: str, size: tuple[int, int]) -> str:
     """fp32 or bf16 for `auto`: bf16 on images of 16 pixels or more where the CPU has bf16 instructions.
 
-    Measured (one core of a Xeon with AMX, compact net, batch 64 to 128, channels-last): at 8×8 bf16 takes 0.8 to 1.3 times fp32's time, at
-    32×32 0.3 to 0.65 times.
+    Measured (one core of a Xeon with AMX, compact net, batch 64 to 128, channels-last): at 8×8 bf16 takes 0.8
+    to 1.3 times fp32's time, at 32×32 0.3 to 0.65 times.
     """
     if precision != "auto":
         return precision
@@ -180,7 +184,8 @@ def _cpu_has_bf16() -> bool:
 def augment(x: Tensor, generator: torch.Generator) -> Tensor:
     """A small random affine map of each image (n, C, H, W), sampled bilinearly; outside, its border goes on.
 
-    Each of the six numbers of the map (in units of half the image) strays from the identity with standard deviation `AFFINE_SD`.
+    Each of the six numbers of the map (in units of half the image) strays from the identity with standard
+    deviation `AFFINE_SD`.
     """
     n = x.shape[0]
     stray = AFFINE_SD * torch.randn((n, 2, 3), generator=generator)
@@ -203,7 +208,7 @@ def _optimiser(net: nn.Module, config: ClassifierConfig) -> torch.optim.AdamW:
 def _batches(
     n: int, config: ClassifierConfig, seed: int, chances: Tensor | None, start: int
 ) -> Iterator[Tensor]:
-    """Rows of each step's batch from step `start`: from an endless stream of shuffled epochs, or drawn by `chances`."""
+    """Rows of each batch from step `start`: from endless shuffled epochs, or drawn by `chances`."""
     step, epoch, order = start, -1, torch.empty(0, dtype=torch.int64)
     while True:
         if chances is not None:
@@ -293,7 +298,7 @@ def _read_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if meta.get("fingerprint") != fingerprint:
             raise ModelError(
-                f"{path}: the checkpoint belongs to another run (other data, seed or settings); delete it to start anew"
+                f"{path}: the checkpoint is of another run (data, seed or settings); delete it to start anew"
             )
         net.load_state_dict({k.removeprefix("net."): t for k, t in tensors.items() if k.startswith("net.")})
         whole = optimiser.state_dict()
