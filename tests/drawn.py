@@ -36,7 +36,7 @@ def batch_of(head: Header, start: int | None = None, count: int | None = None, *
     return draw(indices, head.size, head.channels, **more)
 
 
-def draw(indices, size=(24, 32), channels=3, lone=False) -> FrameBatch:
+def draw(indices, size=(24, 32), channels=3, lone=False, classes=CLASSES) -> FrameBatch:
     """Frames with 0 to 6 objects (exactly one labelled, visible object where `lone`)."""
     frames = [_frame(int(i), size, lone) for i in indices]
     n, (h, w) = len(frames), size
@@ -63,7 +63,7 @@ def draw(indices, size=(24, 32), channels=3, lone=False) -> FrameBatch:
     return FrameBatch(
         indices=index,
         size=size,
-        classes=CLASSES,
+        classes=classes,
         images=pixels.astype(np.uint8),
         buffers=Buffers(
             color=np.zeros((n, h, w, 3), np.float32),

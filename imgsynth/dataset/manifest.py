@@ -4,9 +4,10 @@ A dataset is a folder. Its `dataset.json` is written last, so a folder without o
 files are named by the frame's index (at least six digits), never by its place in the set: frame 7 is
 `images/000007.png` in every dataset that holds it.
 
-The hashes form a chain: `dataset.json` holds the SHA-256 of the tables and of every part; `frames.parquet`
-holds that of every frame's files. A part's hash is the SHA-256 of the lines ``<hex>  <path>\\n`` of its
-files, sorted by path (what ``sha256sum`` prints).
+The hashes form a chain: `dataset.json` holds the SHA-256 of the tables, of every part and (`sha256`) of its
+own other entries, as JSON with sorted keys and no indent; `frames.parquet` holds that of every frame's
+files. A part's hash is the SHA-256 of the lines ``<hex>  <path>\\n`` of its files, sorted by path (what
+``sha256sum`` prints).
 """
 
 from __future__ import annotations
@@ -137,6 +138,7 @@ class Manifest(_Strict):
     instances: int = Field(ge=0)  # rows of instances.parquet
     files: dict[str, str]  # table → SHA-256
     parts: tuple[PartHash, ...] = Field(strict=False)
+    sha256: str = ""  # as read from the file, to be compared with `digest`
 
     @classmethod
     def of(cls, header: Header, instances: int, files: dict[str, str], parts: list[PartHash]) -> Manifest:
@@ -150,10 +152,17 @@ class Manifest(_Strict):
             parts=tuple(parts),
         )
 
+    def digest(self) -> str:
+        """SHA-256 of `dataset.json` without its own entry `sha256`."""
+        return hashlib.sha256(dumps(self._flat()).encode()).hexdigest()
+
     def dumps(self) -> str:
         """The text of `dataset.json`: the header's fields beside the hashes, sorted by name."""
-        data = self.model_dump(mode="json")
-        return dumps({**data.pop("header"), **data}, indent=1) + "\n"
+        return dumps({**self._flat(), "sha256": self.digest()}, indent=1) + "\n"
+
+    def _flat(self) -> dict[str, Any]:
+        data = self.model_dump(mode="json", exclude={"sha256"})
+        return {**data.pop("header"), **data}
 
     @classmethod
     def loads(cls, text: str | bytes, where: str | Path = MANIFEST) -> Manifest:

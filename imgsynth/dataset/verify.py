@@ -76,6 +76,9 @@ def _walk(root: Path, folder: Path) -> Iterator[str]:
 
 
 def _check_tables(root: Path, told: Manifest, report: Report) -> None:
+    """The hashes of the tables, and of the manifest itself."""
+    if told.sha256 != told.digest():
+        report.add(f"{manifest.MANIFEST}: was changed: its content does not have the SHA-256 that it holds")
     for name in manifest.TABLES:
         report.tally("files")
         try:
@@ -94,6 +97,8 @@ def _recorded_digests(dataset: Dataset, report: Report) -> dict[str, list[bytes]
         frames = dataset.frames
         if not np.array_equal(frames.column("index").to_numpy(), np.array(header.indices)):
             report.add(f"{manifest.FRAMES}: its rows are not frames {header.start}..{header.indices[-1]}")
+        if not np.array_equal(frames.column("seed").to_numpy(), np.full(header.count, header.seed)):
+            report.add(f"{manifest.FRAMES}: its frames are not of seed {header.seed}")
         return {kind: frames.column(f"sha256_{kind}").to_pylist() for kind in header.kinds}
     except (DataError, KeyError, pa.ArrowException) as e:
         report.add(str(e))
