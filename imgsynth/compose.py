@@ -151,13 +151,13 @@ def _slot_materials(
         elif k == 0:
             columns.append(materials.add(obj.material, read.at("material"), len(read.frame), texture=texture, color=color))
         else:
-            columns.append(columns[0])
+            columns.append(columns[-1])
     return np.stack(columns, 1)
 
 
 def _directions(meshes: Meshes, mesh: Rows, names: NDArray[Any], path: str) -> F64:
     out = np.empty((len(names), 3))
-    for name in np.unique(names.astype(str)):
+    for name in np.unique(names.astype(str)).tolist():
         if name not in meshes.directions:
             known = ", ".join(meshes.directions) or "none"
             raise SceneError(f"the shape has no direction {name!r} (it has {known})", path=f"{path}.place.up")
@@ -170,7 +170,7 @@ def _directions(meshes: Meshes, mesh: Rows, names: NDArray[Any], path: str) -> F
 def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDArray[np.int32]:
     lookup = {name: k + 1 for k, name in enumerate(classes)}
     distinct, where = np.unique(names.astype(str), return_inverse=True)
-    if unknown := [name for name in distinct if name not in lookup]:
+    if unknown := [name for name in distinct.tolist() if name not in lookup]:
         raise SceneError(f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=f"{path}.class")
     return np.array([lookup[name] for name in distinct] or [0], np.int32)[where]
 

@@ -50,9 +50,8 @@ def frames(scene: scenefile.Scene | Plan, seed: int, indices: Sequence[int] | I6
 def _sensor(plan: Plan, draws: Draws) -> SensorSettings:
     spec, read = plan.spec.sensor, Reader(draws, "sensor", np.arange(len(draws.indices)))
     leaves = {name: read(name) for name in type(spec).model_fields if f"sensor.{name}" in draws}
-    return SensorSettings(
-        **leaves, binarize=spec.binarize, tone=spec.tone, invert=spec.invert, channels=plan.spec.image.channels
-    )
+    shared = {"tone": spec.tone, "invert": spec.invert, "channels": plan.spec.image.channels}
+    return SensorSettings.neutral(len(draws.indices), **leaves, **shared)
 
 
 def _columns(plan: Plan, draws: Draws) -> tuple[dict[str, Any], dict[str, Any]]:

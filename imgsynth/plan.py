@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from imgsynth import seeding
 from imgsynth.batch import I64
-from imgsynth.distributions import Distribution, Field, parse
+from imgsynth.distributions import Distribution, Field, parse, split_component
 from imgsynth.errors import SceneError
 from imgsynth.scene import SceneSpec
 from imgsynth.sobol import sobol_uniforms
@@ -45,6 +45,12 @@ class Leaf:
             return [self.path]
         head, tail = f"objects.{self.group}", self.path.removeprefix(f"objects.{self.group}.")
         return [f"{head}[{slot}].{tail}" for slot in range(self.slots)]
+
+
+class _Reference(NamedTuple):
+    path: str
+    slot: int | None = None
+    component: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class Plan:
                 raise SceneError(f"expressions go round in a circle: {cycle}", path=path)
             leaf = self.leaves[path]
             for name in leaf.distribution.names:
-                visit(self._resolve(leaf, name)[0], (*trail, path))
+                visit(self._resolve(leaf, name).path, (*trail, path))
             state[path] = 2
             order.append(path)
 
@@ -148,28 +154,35 @@ class Plan:
             visit(path, ())
         return order
 
-    def _resolve(self, leaf: Leaf, name: str) -> tuple[str, int | None]:
-        """The leaf (and slot) that `name` means inside `leaf`'s expression: innermost scope first, then from the root, then variables."""
+    def _resolve(self, leaf: Leaf, name: str) -> _Reference:
+        """What `name` means inside `leaf`'s expression: a leaf, one slot's, or one component (``camera.target[2]``) of it."""
+        if found := self._find(leaf, name):
+            return found
+        if (part := split_component(name)) and (found := self._find(leaf, part[0])):
+            return found._replace(component=part[1])
+        inside = [p.removeprefix(f"objects.{leaf.group}.") for p in self.leaves if leaf.group and p.startswith(f"objects.{leaf.group}.")]
+        raise SceneError(f"expression names {name!r}, which is no leaf{nearest(name, [*inside, *self.leaves])}", path=leaf.path)
+
+    def _find(self, leaf: Leaf, name: str) -> _Reference | None:
+        """Innermost scope first, then from the root, then variables."""
         if match := _SLOT.match(name):
             target = f"objects.{match['group']}.{match['rest']}"
             if target in self.leaves and int(match["slot"]) < self.leaves[target].slots:
-                return target, int(match["slot"])
+                return _Reference(target, int(match["slot"]))
         scope = leaf.path
         while "." in scope:
             scope = scope.rpartition(".")[0]
             if scope == "objects":
                 break
-            target = f"{scope}.{name}"
-            if target in self.leaves and target != leaf.path:
-                return target, None
+            if f"{scope}.{name}" in self.leaves and f"{scope}.{name}" != leaf.path:
+                return _Reference(f"{scope}.{name}")
         for target in (name, f"variables.{name}"):
             if target in self.leaves:
                 other = self.leaves[target]
                 if other.group is not None and other.group != leaf.group:
                     raise SceneError(f"{name!r} has a value for each object; name one, as in {other.names()[0]!r}", path=leaf.path)
-                return target, None
-        inside = [p.removeprefix(f"objects.{leaf.group}.") for p in self.leaves if leaf.group and p.startswith(f"objects.{leaf.group}.")]
-        raise SceneError(f"expression names {name!r}, which is no leaf{nearest(name, [*inside, *self.leaves])}", path=leaf.path)
+                return _Reference(target)
+        return None
 
     @cached_property
     def varying(self) -> list[Leaf]:
@@ -200,8 +213,12 @@ class Plan:
         """The values that a leaf's expressions name, shaped to broadcast against the leaf's own."""
         env: dict[str, Array] = {}
         for name in leaf.distribution.names:
-            target, slot = self._resolve(leaf, name)
+            target, slot, component = self._resolve(leaf, name)
             value = values[target] if slot is None else values[target][:, slot]
+            if component is not None:
+                if value.ndim == 1 or not 0 <= component < value.shape[-1]:
+                    raise SceneError(f"{name!r}: {target} has no component {component}", path=leaf.path)
+                value = value[..., component]
             if leaf.group is not None and (slot is not None or self.leaves[target].group is None):
                 value = np.repeat(value[:, None], leaf.slots, 1)
             env[name] = value
@@ -216,7 +233,7 @@ def _draw(leaf: Leaf, draw: Callable[..., NDArray[np.float64]], seed: int, frame
         uniform = np.empty((len(frames), slots, 0))
     try:
         values = np.asarray(dist.ppf(uniform if leaf.group else uniform[:, 0], env))
-        if dist.names and leaf.field is not None:
+        if (dist.names or dist.kind == "reference") and leaf.field is not None:
             good = leaf.field.check(values.reshape(len(frames) * slots, *values.shape[2 if leaf.group else 1 :]))
             if not good.all():
                 row = int(np.argmin(good))

@@ -299,6 +299,20 @@ class StrokesSpec(Spec):
     """A handwritten glyph as ribbons of ink in the plane z = 0. See `imgsynth.shapes.strokes`."""
 
     glyph: Name
+    style: Fraction = leaf({"uniform": [0, 1]})
+    height: Positive = leaf(1.0)
+    width: Positive = leaf(0.1)
+    aspect: Positive = leaf(1.0)
+    slant_deg: Annotated[Distribution, number(gt=-80, lt=80)] = leaf(0.0)
+    rotation_deg: Number = leaf(0.0)
+    wobble: Annotated[Distribution, vector(32)] = leaf(0.0)
+    warp: Annotated[Distribution, vector(8)] = leaf(0.0)
+    shift: Annotated[Distribution, vector(8)] = leaf(0.0)
+    overshoot: Annotated[Distribution, vector(2)] = leaf(0.0)
+    taper: Fraction = leaf(0.0)
+    pressure: Annotated[Distribution, vector(2)] = leaf(0.0)
+    box_aspect: NonNegative = leaf(0.0)
+    straighten: Fraction = leaf(0.0)
 
 
 class ShapeSpec(Spec):
@@ -343,7 +357,10 @@ class PlaceSpec(Spec):
 
 
 class ObjectSpec(Spec):
-    """A group of like objects: how many, what, where, of which class (none = occluders and props without a label)."""
+    """A group of like objects: how many, what, where, of which class (none = occluders and props without a label).
+
+    `parts` gives the shape's further material slots theirs; a part without one takes that of the part before it.
+    """
 
     count: Count = leaf(1)
     class_: Name | None = Field(default=None, alias="class")
@@ -359,7 +376,7 @@ class SensorSpec(Spec):
 
     sample_blur_px: NonNegative = leaf(0.0)
     sample_noise: NonNegative = leaf(0.0)
-    binarize: bool = False
+    binarize: Flag = leaf(False)
     threshold_bias: Number = leaf(0.0)
     exposure_ev: Number = leaf(0.0)
     white_balance: Annotated[Distribution, vector(3, gt=0)] = leaf([1.0, 1.0, 1.0])

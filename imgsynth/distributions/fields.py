@@ -25,6 +25,13 @@ from pydantic_core import CoreSchema, core_schema
 from imgsynth.distributions.base import Distribution, DistributionError, plain, shown
 from imgsynth.distributions.parse import parse
 from imgsynth.distributions.schema import field_schema
+from imgsynth.distributions.spatial import Vector
+
+_EXAMPLES = {
+    "color": "a colour such as red, '#ff8000', {rgb: [1, 0.5, 0]} or {hsv: [{uniform: [0, 60]}, 1, 1]}",
+    "direction": "a direction such as [0, 0, 1] or {cap: {axis: [0, 0, 1], angle_deg: 30}}",
+    "rotation": "a rotation such as uniform or {axis: [0, 0, 1], angle_deg: 90}",
+}
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,14 @@ class Field:
         law = parse(node, self.kind)
         if law.kind == "reference":
             return law
+        if self.kind == "vector" and law.kind == "number" and self.length is not None:
+            law = Vector((law,) * self.length)  # one law for all components, drawn independently
         if law.kind != self.kind or (self.integral and not law.integral) or not self._fits(law.event_shape):
             raise DistributionError(f"expected {self.describe()}, got {shown(node)}{self._hint(law)}")
         if self.kind == "text":
             bad = [v for v in law.support() if self.choices and v not in self.choices]
         elif self.kind in ("number", "vector"):
-            bad = [] if law.names or self._inside(*law.support()) else [law]
+            bad = [] if self._inside(*law.support()) else [law]
         else:
             bad = []
         if bad:
@@ -88,15 +97,14 @@ class Field:
 
     def describe(self) -> str:
         """The field in words: "a number or distribution within [0, 1]"."""
-        one = {"boolean": "true, false", "rotation": "a rotation", "vector": f"{self.length} numbers"}
-        what = one.get(self.kind, f"a {self.kind}")
+        if self.kind in _EXAMPLES:
+            return _EXAMPLES[self.kind]
+        what = {"boolean": "true, false", "vector": f"{self.length} numbers"}.get(self.kind, f"a {self.kind}")
         if self.integral:
             what = "a whole number"
         if self.choices:
             what = "one of " + ", ".join(self.choices)
-        if self.kind == "rotation":
-            return "a rotation such as uniform or {axis: [0, 0, 1], angle_deg: 90}"
-        return f"{what} or {'a ' if what[0] != 'a' else ''}distribution{self._range()}"
+        return f"{what} or {'' if what.startswith('a ') else 'a '}distribution{self._range()}"
 
     def _range(self) -> str:
         low = self.ge if self.ge is not None else self.gt
@@ -111,8 +119,6 @@ class Field:
         return f" within {left}{plain(low)}, {plain(high)}{right}"
 
     def _hint(self, law: Distribution) -> str:
-        if self.kind == "color" and law.kind == "vector":
-            return " (did you mean {rgb: [r, g, b]}, each within 0..1?)"
         return f", a {law.kind}" if law.kind != self.kind else ""
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
@@ -125,9 +131,10 @@ class Field:
         return np.inf if self.le is None else self.le
 
     def _inside(self, low: Any, high: Any) -> bool:
-        above = np.greater_equal(low, self._low()) if self.gt is None else np.greater(low, self.gt)
-        below = np.less_equal(high, self._high()) if self.lt is None else np.less(high, self.lt)
-        return bool(np.all(above) and np.all(below))
+        """Whether a support keeps the bounds; what an expression decides (NaN) does not break them."""
+        below = np.less(low, self._low()) if self.gt is None else np.less_equal(low, self.gt)
+        above = np.greater(high, self._high()) if self.lt is None else np.greater_equal(high, self.lt)
+        return not (np.any(below) or np.any(above))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(

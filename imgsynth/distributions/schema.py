@@ -83,6 +83,7 @@ def _direction_forms() -> list[Schema]:
 
 def _vector_forms(item: Schema, length: int) -> list[Schema]:
     forms = [_tuple({"anyOf": [item, {"type": "object"}]}, length), _choice(_tuple(item, length))]
+    forms += [item, *_number_laws(item), _choice(item)]  # one law for all components
     if length in (2, 3):
         forms += [_object({"box": _object({"low": _POINT, "high": _POINT})})]
         forms += [_object({"disc": _object({"radius": _NUMBER}, {"center": _POINT})})]
@@ -91,25 +92,31 @@ def _vector_forms(item: Schema, length: int) -> list[Schema]:
     return forms
 
 
+def _color_forms() -> list[Schema]:
+    return [
+        {"type": "string", "description": "#rrggbb or a name like red"},
+        _object({"rgb": _tuple(_ANY_NUMBER, 3)}),
+        _object({"hsv": _tuple(_ANY_NUMBER, 3)}),
+        _choice({"type": ["string", "object"]}),
+    ]
+
+
+def _forms(kind: str, item: Schema, length: int | None) -> list[Schema]:
+    if kind == "number":
+        return [item, *_number_laws(item), _choice(item)]
+    if kind == "boolean":
+        return [item, _object({"bernoulli": {"type": "number", "minimum": 0, "maximum": 1}}), _choice(item)]
+    if kind == "color":
+        return _color_forms()
+    if kind == "direction":
+        return [*_direction_forms(), _choice({"type": ["array", "object"]})]
+    if kind == "rotation":
+        return [*_rotation_forms(), _choice({"type": ["string", "object"]})]
+    if kind == "vector":
+        return _vector_forms(item, length or 3)
+    return [item, _choice(item)]
+
+
 def field_schema(kind: str, item: Schema, length: int | None) -> Schema:
     """{anyOf: [...]} of all forms that a field of `kind` takes; `item` is the schema of one bare value."""
-    color_item = {"type": "string", "description": "#rrggbb or a name like red"}
-    forms: dict[str, list[Schema]] = {
-        "number": [item, *_number_laws(item), _choice(item)],
-        "boolean": [
-            item,
-            _object({"bernoulli": {"type": "number", "minimum": 0, "maximum": 1}}),
-            _choice(item),
-        ],
-        "text": [item, _choice(item)],
-        "color": [
-            color_item,
-            _object({"rgb": _tuple(_ANY_NUMBER, 3)}),
-            _object({"hsv": _tuple(_ANY_NUMBER, 3)}),
-            _choice({"type": ["string", "object"]}),
-        ],
-        "direction": _direction_forms(),
-        "rotation": _rotation_forms(),
-        "vector": _vector_forms(item, length or 3),
-    }
-    return {"anyOf": [*forms[kind], _mixture(), _object({"expr": {"type": "string"}})]}
+    return {"anyOf": [*_forms(kind, item, length), _mixture(), _object({"expr": {"type": "string"}})]}
