@@ -1,4 +1,4 @@
-"""Solids and plates: closed, outward, crack-free, with closed-form areas and volumes, over random parameters."""
+"""Solids and plates: closed, outward, crack-free, with closed-form areas and volumes at random parameters."""
 
 from __future__ import annotations
 
@@ -286,12 +286,20 @@ def test_a_mesh_is_the_same_alone_and_in_a_batch() -> None:
 
 
 def test_empty_batches() -> None:
-    assert len(solids.sphere(np.zeros(0))) == len(plates.quad(np.zeros(0), 1.0)) == 0
+    none = np.zeros(0)
+    assert (
+        len(solids.sphere(none))
+        == len(plates.quad(none, 1.0))
+        == len(solids.rounded_box(np.ones((0, 3)), none))
+        == 0
+    )
+    assert len(plates.plate(plates.regular_outline(6), none)) == 0
 
 
 def test_shapes_load_neither_torch_nor_warp_nor_trimesh() -> None:
     code = (
-        "import sys, imgsynth.shapes.solids, imgsynth.shapes.plates, imgsynth.shapes.dice, imgsynth.shapes.meshfile;"
+        "import sys, imgsynth.shapes.solids, imgsynth.shapes.plates, imgsynth.shapes.dice;"
+        "import imgsynth.shapes.meshfile, imgsynth.textures;"
         "assert not {'torch', 'warp', 'trimesh', 'scipy.sparse'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,7 +26,7 @@ class _Builder:
     def __init__(self, m: int, segments: int):
         self.m, self.segments = m, segments
         self.cos, self.sin = circle(segments)
-        self.parts: list[tuple[F64, F64, F64]] = []
+        self.parts: list[tuple[F64, ...]] = []
         self.faces: list[NDArray[np.int64]] = []
         self.slots: list[I32] = []
         self.count = 0
@@ -69,17 +69,18 @@ class _Builder:
         self._add(np.stack(vertex, -1), normal, uv, ring, slot)
 
     def _add(self, vertex: F64, normal: F64, uv: F64, faces: NDArray[np.int64], slot: int) -> None:
-        flat = vertex.reshape(self.m, -1, 3)
-        self.parts.append((flat, normal.reshape(flat.shape), uv.reshape(self.m, -1, 2)))
+        v = int(np.prod(vertex.shape[1:-1]))
+        self.parts.append(tuple(x.reshape(self.m, v, x.shape[-1]) for x in (vertex, normal, uv)))
         self.faces.append(faces + self.count)
         self.slots.append(np.full(len(faces), slot, np.int32))
-        self.count += flat.shape[1]
+        self.count += v
 
     def meshes(self, slot_names: tuple[str, ...] = ("main",)) -> Meshes:
-        vertices, normals, uv = (
-            np.concatenate(p, 1).astype(np.float32) for p in zip(*self.parts, strict=True)
-        )
-        faces = np.concatenate(self.faces).astype(np.int32)
+        """All pieces as one, without the vertices at the poles that no triangle uses."""
+        used, index = np.unique(np.concatenate(self.faces), return_inverse=True)
+        joined = (np.concatenate(p, 1)[:, used].astype(np.float32) for p in zip(*self.parts, strict=True))
+        vertices, normals, uv = joined
+        faces = index.reshape(-1, 3).astype(np.int32)
         return Meshes(
             vertices, normals, uv, faces, np.concatenate(self.slots), slot_names, directions=dict(_UP)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,11 +23,20 @@ def columns(**named: ArrayLike) -> tuple[F64, ...]:
             raise SceneError(f"{name}: expected a number or an array (m,), got shape {array.shape}")
         require(np.isfinite(array), array, name, "a finite number")
     lengths = {name: len(array) for name, array in arrays.items()}
+    m = common_length(lengths)
+    return tuple(np.broadcast_to(array, (m,)) for array in arrays.values())
+
+
+def common_length(lengths: Mapping[str, int]) -> int:
+    """The number of meshes that parameters of these lengths describe, where 1 stands for any number.
+
+    Raises:
+        SceneError: lengths that differ.
+    """
     others = {n for n in lengths.values() if n != 1}
     if len(others) > 1:
-        raise SceneError(f"expected parameters of one length, got {lengths}")
-    m = others.pop() if others else 1
-    return tuple(np.broadcast_to(array, (m,)) for array in arrays.values())
+        raise SceneError(f"expected parameters of one length, got {dict(lengths)}")
+    return others.pop() if others else 1
 
 
 def rows(value: ArrayLike, width: int, name: str) -> F64:

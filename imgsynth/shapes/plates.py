@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgsynth.batch import F64, Meshes
 from imgsynth.errors import SceneError
 from imgsynth.shapes.lathe import circle
-from imgsynth.shapes.params import at_least, columns, require
+from imgsynth.shapes.params import at_least, columns, common_length, require
 
 
 def _facing() -> dict[str, NDArray[np.float32]]:
@@ -89,11 +89,7 @@ def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: 
         return _sheet(points, uv, triangles, two_sided)
     (thick,) = columns(thickness=thickness)
     require(thick >= 0, thick, "thickness", "a length of 0 or more")
-    m = max(len(points), len(thick))
-    if {len(points), len(thick)} - {1, m}:
-        raise SceneError(
-            f"expected parameters of one length, got {len(points)} outlines, {len(thick)} thicknesses"
-        )
+    m = common_length({"outline": len(points), "thickness": len(thick)})
     points, uv = np.broadcast_to(points, (m, *points.shape[1:])), np.broadcast_to(uv, (m, *uv.shape[1:]))
     return _prism(points, uv, np.broadcast_to(thick, (m,)), triangles)
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from imgsynth.batch import F32, F64, I32, Meshes
 from imgsynth.shapes.grid import grid_faces
 from imgsynth.shapes.lathe import capsule, cone, cylinder, sphere
-from imgsynth.shapes.params import at_least, columns, require, rows
+from imgsynth.shapes.params import at_least, columns, common_length, require, rows
 
 __all__ = ["SIDES", "box", "capsule", "cone", "cylinder", "rounded_box", "side_directions", "sphere"]
 
@@ -99,7 +99,7 @@ def rounded_box(size: ArrayLike, radius: ArrayLike, *, segments: int = 4) -> Mes
     """
     size = rows(size, 3, "size")
     (radius,) = columns(radius=radius)
-    m = max(len(size), len(radius))
+    m = common_length({"size": len(size), "radius": len(radius)})
     size, radius = np.broadcast_to(size, (m, 3)), np.broadcast_to(radius, (m,))
     require((size > 0).all(1), size, "size", "lengths above 0")
     require((radius >= 0) & (radius <= size.min(1) / 2), radius, "radius", "0 to half the shortest edge")
@@ -114,7 +114,7 @@ def rounded_box(size: ArrayLike, radius: ArrayLike, *, segments: int = 4) -> Mes
     return Meshes(
         vertices=out,
         normals=np.broadcast_to(normal.astype(np.float32), out.shape),
-        uv=np.clip(uv, 0, 1).reshape(m, -1, 2).astype(np.float32),
+        uv=np.clip(uv, 0, 1).reshape(m, 6 * v, 2).astype(np.float32),
         faces=faces,
         slots=np.zeros(len(faces), np.int32),
         directions=side_directions(),
