@@ -1,5 +1,4 @@
-"""Counter-based random numbers: leaf `path` of frame `index` reads a hash of (seed, path, index), and no
-state.
+"""Counter-based random numbers: leaf `path` of frame `index` reads a hash of (seed, path, index).
 
 The hash is Threefry-2x64 with 20 rounds (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
 1, 2, 3", SC 2011, §3.3), checked against the known-answer vectors of Random123. The key is a BLAKE2b digest

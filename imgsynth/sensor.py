@@ -83,7 +83,7 @@ class SensorSettings:
 
     @staticmethod
     def neutral(n: int, **changes: Any) -> SensorSettings:
-        """Settings of `n` frames that change nothing but what `changes` gives (a scalar is for all frames)."""
+        """Settings of `n` frames that change nothing but what `changes` gives (a scalar is for all)."""
         shapes = {"white_balance": (n, 3)}
         start = {"white_balance": 1.0}
         values: dict[str, Any] = {}

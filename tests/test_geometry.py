@@ -38,7 +38,7 @@ def test_matrix_round_trip(q):
     assert abs(np.dot(back, q)) == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("half_turn", np.eye(3).tolist() + [[0.6, 0.8, 0], [0, -0.6, 0.8]])
+@pytest.mark.parametrize("half_turn", [*np.eye(3).tolist(), [0.6, 0.8, 0], [0, -0.6, 0.8]])
 def test_matrix_round_trip_of_half_turns(half_turn):
     q = np.array([0.0, *half_turn])
     assert abs(g.matrix_to_quat(g.quat_to_matrix(q)) @ q) == pytest.approx(1)

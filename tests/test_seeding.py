@@ -54,7 +54,10 @@ def test_same_in_another_process():
     st.integers(0, 2**70),
     st.lists(st.integers(0, 2**40), min_size=1, max_size=8),
     st.lists(
-        st.tuples(st.text(max_size=8), st.integers(0, 5)), min_size=1, max_size=5, unique_by=lambda t: t[0]
+        st.tuples(st.text("ab.[0]é ", max_size=8), st.integers(0, 5)),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda t: t[0],
     ),
 )
 def test_a_draw_depends_on_nothing_but_seed_path_index_and_dimension(seed, indices, leaves):

@@ -61,7 +61,7 @@ def test_chunks_do_not_show():
 
 @pytest.mark.parametrize("use", [0, 1])
 def test_scrambling_reaches_all_nested_permutations_alike(use):
-    """Over leaves, the index shuffle and the digit scrambling are uniform over the 2^7 permutations of three levels."""
+    """Over leaves, shuffle and scrambling are uniform over the 2^7 permutations of three levels."""
     n = 1 << 14
     keys = sobol._net_keys(0, [f"p{i}" for i in range(n)], 0, 1)[use]
     numbers = sobol._reverse(np.arange(8, dtype=np.uint32) << np.uint32(29))[:, None]

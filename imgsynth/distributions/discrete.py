@@ -68,7 +68,7 @@ class Choice(Distribution):
     def to_yaml(self) -> Any:
         """{choice: [...]}, or {choice: {values: [...], weights: [...]}}."""
         values = [list(v) if isinstance(v, tuple) else v for v in self.values]
-        if len(set(self.weights)) == 1:
+        if self.weights == normalized((1,) * len(values), len(values), "choice"):
             return {"choice": values}
         return {"choice": {"values": values, "weights": [plain(w) for w in self.weights]}}
 
@@ -265,7 +265,8 @@ class Mixture(Distribution):
 
     def support(self) -> tuple[Any, ...]:
         """Hull of the components' with weight, or all their values."""
-        parts = [c.support() for c, w in zip(self.components, self.weights, strict=True) if w > 0]
+        used = [c for c, w in zip(self.components, self.weights, strict=True) if w > 0]
+        parts = [c.support() for c in used if c.kind != "reference" or self.kind not in ("boolean", "text")]
         if self.kind in ("boolean", "text"):
             return tuple(dict.fromkeys(v for part in parts for v in part))
         low, high = np.min([p[0] for p in parts], axis=0), np.max([p[1] for p in parts], axis=0)

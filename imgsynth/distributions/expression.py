@@ -125,8 +125,8 @@ class Expression(Distribution):
         return np.full(lead(u), value) if value.ndim == 0 else value
 
     def support(self) -> tuple[Any, ...]:
-        """Anything."""
-        return -np.inf, np.inf
+        """(NaN, NaN): unknown until sampled."""
+        return np.nan, np.nan
 
     def median(self) -> Any:
         """Undefined: raises DistributionError, for an expression has no law of its own."""

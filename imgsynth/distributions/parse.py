@@ -84,8 +84,8 @@ def _parse_mapping(node: Mapping[Any, Any], expect: str | None, depth: int) -> D
         near = difflib.get_close_matches(str(kind), _PARSERS, 1, 0.5)
         hint = f" (did you mean '{near[0]}'?)" if near else f"; the kinds are {', '.join(_PARSERS)}"
         raise DistributionError(f"expected a kind of distribution, got '{kind}'{hint}")
-    if kind == "choice" and expect == "color":
-        return _color_choice(argument, depth)
+    if kind == "choice" and expect in ("color", "direction", "rotation"):
+        return _choice_of(argument, expect, depth)
     if kind == "mixture":
         return _mixture(argument, expect, depth)
     return _PARSERS[kind](argument, depth + 1)
@@ -150,12 +150,12 @@ def _choice(node: Any, depth: int) -> Distribution:
     return Choice(tuple(values), weights)
 
 
-def _color_choice(node: Any, depth: int) -> Distribution:
-    """A choice of colours is a mixture of constants."""
+def _choice_of(node: Any, expect: str, depth: int) -> Distribution:
+    """A choice of colours, directions or rotations is a mixture of constants."""
     values, weights = _weighted(node)
     if not values:
         raise DistributionError("expected at least one value for choice, got none")
-    return Mixture(tuple(parse(v, "color", depth + 1) for v in values), weights)
+    return Mixture(tuple(parse(v, expect, depth + 1) for v in values), weights)
 
 
 def _mixture(node: Any, expect: str | None, depth: int) -> Distribution:

@@ -196,10 +196,12 @@ class Normal(Distribution):
         """Mean + sd (φ(α) - φ(β)) / (Φ(β) - Φ(α)), in logarithms."""
         flipped, alpha, beta = self._bounds()
         log_a, log_b = float(log_ndtr(alpha)), float(log_ndtr(beta))
+        if log_a >= log_b:  # an interval too short or too far out to resolve
+            return self.low / 2 + self.high / 2
         log_z = log_b + math.log1p(-math.exp(log_a - log_b))
         log_phi = [-t * t / 2 - math.log(2 * math.pi) / 2 for t in (alpha, beta)]
         shift = math.exp(log_phi[0] - log_z) - math.exp(log_phi[1] - log_z)
-        return self.center + self.sd * (-shift if flipped else shift)
+        return min(max(self.center + self.sd * (-shift if flipped else shift), self.low), self.high)
 
     def to_yaml(self) -> Any:
         """{normal: {mean, sd, low?, high?}}."""
