@@ -61,6 +61,7 @@ def dice(
     turn_six: ArrayLike = False,
     segments: int = 24,
     bevel: int = 6,
+    rings: int = 2,
 ) -> Meshes:
     """Six-sided dice of edge `size` (m,) metres; every array parameter is (m,) or a scalar. About 2,800
     triangles.
@@ -106,7 +107,7 @@ def dice(
         "pips that do not touch each other or the rounded edge "
         "(pip_spread + pip_radius < 0.5 - corner_radius; 2 · pip_radius < pip_spread)",
     )
-    template = _template(at_least(segments, 8) // 4 * 4, bevel)
+    template = _template(at_least(segments, 8) // 4 * 4, bevel, at_least(rings, 1, "rings"))
     places = _places(hand, turns)
     vertices, normals, uv = template.build(places, size, r, p, depth, spread, scale)
     return Meshes(
@@ -176,10 +177,8 @@ class _Pip(NamedTuple):
 class _Template:
     """All that does not depend on parameters: topology, bevel angles, dimple rings."""
 
-    rings = 2
-
-    def __init__(self, segments: int, bevel: int):
-        self.segments = segments
+    def __init__(self, segments: int, bevel: int, rings: int):
+        self.segments, self.rings = segments, rings
         sign, rise = bevel_angles(bevel)
         self.half = len(sign) // 2
         self.rise = np.insert(rise, self.half, [0.0, 0.0])
@@ -265,7 +264,7 @@ class _Template:
             plain = self._widened(grid, p * scale, r, spread) if face == 0 else grid
             centres = (np.array([pip.cell for pip in self.pips[face]]) - 1) * spread[:, None, None]
             shift = np.concatenate([centres, np.full((*centres.shape[:2], 1), 0.5)], -1)
-            pips = (points[:, None] + shift[:, :, None]).reshape(m, -1, 3)
+            pips = (points[:, None] + shift[:, :, None]).reshape(m, shift.shape[1] * self._pip_size, 3)
             local = np.concatenate([plain, pips], 1)
             of = slice(int(self.start[face]), int(self.start[face + 1]))
             np.clip(local[..., :2] + 0.5, 0, 1, out=uv[:, of], casting="same_kind")
@@ -330,9 +329,10 @@ class _Template:
             -1,
         )
         keep = self._pip_size  # the innermost ring has shrunk to the bottom: one vertex of it will do
-        return ring.reshape(len(p), -1, 3)[:, :keep], towards.reshape(len(p), -1, 3)[:, :keep]
+        flat_shape = (len(p), ring.shape[1] * self.segments, 3)
+        return ring.reshape(flat_shape)[:, :keep], towards.reshape(flat_shape)[:, :keep]
 
 
 @lru_cache(maxsize=8)
-def _template(segments: int, bevel: int) -> _Template:
-    return _Template(segments, bevel)
+def _template(segments: int, bevel: int, rings: int) -> _Template:
+    return _Template(segments, bevel, rings)
