@@ -67,9 +67,15 @@ class ScalingFit:
     def to_json(self) -> dict[str, Any]:
         """Plain values for results.json, without the replicates."""
         return {
-            "alpha": self.alpha, "C": self.C, "D": self.D, "ci95": self.ci95,
-            "identified": self.identified, "reason": self.reason,
-            "residual_sd": self.residual_sd, "noise": self.noise, "fixed_D": self.fixed_D,
+            "alpha": self.alpha,
+            "C": self.C,
+            "D": self.D,
+            "ci95": self.ci95,
+            "identified": self.identified,
+            "reason": self.reason,
+            "residual_sd": self.residual_sd,
+            "noise": self.noise,
+            "fixed_D": self.fixed_D,
         }
 
 
