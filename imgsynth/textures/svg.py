@@ -118,6 +118,14 @@ def _stretch(root: ET.Element, height: int, width: int, name: str) -> None:
         if not all(sides):
             raise DataError(f"{name}: expected an SVG with a viewBox, or width and height in pixels")
         root.set("viewBox", "0 0 {} {}".format(*(side[1] for side in sides if side)))
+    try:
+        view = [float(n) for n in root.get("viewBox", "").replace(",", " ").split()]
+    except ValueError:
+        view = []
+    if (
+        len(view) != 4 or not np.isfinite(view).all() or min(view[2:]) <= 0
+    ):  # resvg would ignore it in silence
+        raise DataError(f"{name}: viewBox: expected x, y, width, height, got {root.get('viewBox')!r}")
     root.set("width", str(width))
     root.set("height", str(height))
     root.set("preserveAspectRatio", "none")
