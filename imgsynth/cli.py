@@ -124,7 +124,7 @@ def render(
     sampler: SamplerOption = "random",
     sets: SetOption = [],  # noqa: B006
     freeze: FreezeOption = [],  # noqa: B006
-    formats: Annotated[list[str], typer.Option("--format", help="Also export to OUT/export/FORMAT; repeatable (coco is always written).")] = [],  # noqa: B006
+    formats: Annotated[list[str], typer.Option("--format", help="Also export to OUT-FORMAT; repeatable (coco is always written).")] = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,14 +139,14 @@ def render(
     if renderer != "raster":
         raise ImgsynthError(f"unknown renderer {renderer!r} (valid: raster)")
     for name in formats:
-        export_formats.check(name)
+        export_formats.exporter(name)
     with _Bar("rendering", "frames") as bar:
         root = generate.render(
             scene, n, out, seed=seed, start=start, workers=workers, sampler=_sampler(sampler), device=device,
             sets=sets, freeze=freeze, resume=resume, progress=bar,
         )  # fmt: skip
     for name in (f for f in formats if f != "coco"):
-        _export(root, name, root / "export" / name)
+        _export(root, name, root.with_name(f"{root.name}-{name}"))
     if as_json:
         _print_json({"dataset": str(root), "frames": n, "start": start, "seed": seed})
     else:
@@ -189,7 +189,7 @@ def _export(dataset: Path, fmt: str, out: Path) -> None:
     from imgsynth import formats
     from imgsynth.dataset.reader import Dataset
 
-    formats.check(fmt)
+    formats.exporter(fmt)
     formats.export(Dataset(dataset), fmt, out)
 
 

@@ -26,7 +26,7 @@ from imgsynth.version import __version__
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
 
-PIXELS_PER_PART = 1 << 21
+PIXELS_PER_PART = 1 << 22
 MOST_FRAMES_PER_PART = 1024
 
 
@@ -99,7 +99,7 @@ def render(
         raise ImgsynthError(f"expected n ≥ 1, start ≥ 0 and seed ≥ 0, got n={n}, start={start}, seed={seed}")
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
     header = _header(loaded, n, seed, start, sampler)
-    frames(loaded, seed, [start], sampler=sampler, device=device)  # a bad value or asset fails here, before any file
+    _try_one(loaded, seed, start, sampler)
     root = Path(out)
     todo = writer.create(root, header, resume)
     done = n - sum(part.count for part in todo)
@@ -112,6 +112,15 @@ def render(
             progress(done, n)
     writer.commit(root, header)
     return root
+
+
+def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler) -> None:
+    """Compose one frame, so that a bad value or a missing asset is said before any file is made."""
+    plan = loaded.plan()
+    try:
+        compose(plan, plan.sample(seed, [index], sampler), folder=loaded.folder)
+    except SceneError as error:
+        raise loaded.located(error) from None
 
 
 def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str) -> Header:
