@@ -124,7 +124,7 @@ def _stretch(root: ET.Element, height: int, width: int, name: str) -> None:
         view = []
     if (
         len(view) != 4 or not np.isfinite(view).all() or min(view[2:]) <= 0
-    ):  # resvg would ignore it in silence
+    ):
         raise DataError(f"{name}: viewBox: expected x, y, width, height, got {root.get('viewBox')!r}")
     root.set("width", str(width))
     root.set("height", str(height))
