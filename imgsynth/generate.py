@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def render(
     if n < 1 or start < 0 or seed < 0:
         raise ImgsynthError(f"expected n ≥ 1, start ≥ 0 and seed ≥ 0, got n={n}, start={start}, seed={seed}")
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
-    header = _header(loaded, n, seed, start, sampler)
+    header = _header(loaded, n, seed, start, sampler, device)
     _try_one(loaded, seed, start, sampler)
     root = Path(out)
     todo = writer.create(root, header, resume)
@@ -123,13 +124,19 @@ def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler) -
         raise loaded.located(error) from None
 
 
-def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str) -> Header:
+def _versions() -> dict[str, str]:
+    """Of everything that a file's bytes depend on."""
+    names = {"numpy": "numpy", "opencv": "opencv-python-headless", "pyarrow": "pyarrow", "warp": "warp-lang"}
+    return {"imgsynth": __version__, **{name: metadata.version(package) for name, package in names.items()}}
+
+
+def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str, device: str) -> Header:
     spec = loaded.spec
     return Header(
         name=spec.name, spec=spec.canonical(), spec_digest=spec.digest(), seed=seed, start=start, count=n,
         part_size=part_size(spec), size=spec.image.size, channels=spec.image.channels, classes=spec.classes,
         outputs=spec.outputs, sampler=sampler, renderer="raster", samples=spec.renderer.samples,
-        versions={"imgsynth": __version__}, licences=spec.licences,
+        device=device.partition(":")[0], versions=_versions(), licences=spec.licences,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,7 +105,24 @@ def _blamed(error: SceneError, sets: Iterable[str]) -> SceneError:
 def schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of scene files, for editors and for programs that write scenes."""
     made = SceneSpec.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "imgsynth scene", **made}
+    definitions = made.pop("$defs")
+    laws: dict[str, str] = {}
+
+    def shared(node: Any) -> Any:
+        """The same schema, each list of alternatives written once: most leaves take the same forms."""
+        if isinstance(node, list):
+            return [shared(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        node = {key: shared(value) for key, value in node.items()}
+        if len(node.get("anyOf", [])) > 3:
+            text = json.dumps(node.pop("anyOf"), sort_keys=True)
+            node["$ref"] = f"#/$defs/{laws.setdefault(text, f'law{len(laws) + 1}')}"
+        return node
+
+    made, definitions = shared(made), shared(definitions)
+    definitions |= {name: {"anyOf": json.loads(text)} for text, name in laws.items()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "imgsynth scene", **made, "$defs": definitions}
 
 
 def _key(path: str) -> Key:
