@@ -44,6 +44,7 @@ _PLACES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, 
     "five": ((0, -1, 0), (0, 0, 1), (-1, 0, 0)),
     "six": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
 }
+_CHUNK = 32  # dice built at once: the working set stays in the L2 cache
 _QUARTER_TURN = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # rows: new right, up, outward
 
 
@@ -63,7 +64,7 @@ def dice(
     bevel: int = 6,
     rings: int = 2,
 ) -> Meshes:
-    """Six-sided dice of edge `size` (m,) metres; every array parameter is (m,) or a scalar. About 2,800
+    """Six-sided dice of edge `size` (m,) metres; every array parameter is (m,) or a scalar. About 3,000
     triangles.
 
     Args:
@@ -152,15 +153,11 @@ def _places(hand: F64, turns: list[F64]) -> F64:
 
 
 def _carry(local: F32, places: F64, out: F32) -> None:
-    """Write (m, v, 3) in a face's own frame into `out` in the object's: picks and signs, no arithmetic that
-    could round.
+    """Write (m, v, 3) in a face's own frame into `out` in the object's.
+
+    A product with a signed permutation: of each sum's three terms two are zero, so nothing rounds.
     """
-    kinds, kind = np.unique(places.reshape(len(places), 9), axis=0, return_inverse=True)
-    for n, place in enumerate(kinds.reshape(-1, 3, 3)):
-        of = slice(None) if len(kinds) == 1 else np.flatnonzero(kind.ravel() == n)
-        source = np.abs(place).argmax(0)  # object axis d takes local axis source[d]
-        sign = place[source, np.arange(3)].astype(np.float32)
-        out[of] = local[of][:, :, source] * sign
+    np.matmul(local, places.astype(np.float32), out=out)
 
 
 class _Pip(NamedTuple):
@@ -256,23 +253,38 @@ class _Template:
         m, v = len(size), int(self.start[-1])
         vertices, normals = np.empty((m, v, 3), np.float32), np.empty((m, v, 3), np.float32)
         uv = np.empty((m, v, 2), np.float32)
-        grid, grid_normal = self._grid(r, spread)
-        grid_normals = np.broadcast_to(grid_normal, grid.shape)
-        bowl, large = self._dimple(p, depth), self._dimple(p * scale, depth * scale)
-        for face in range(6):
-            points, towards = large if face == 0 else bowl
-            plain = self._widened(grid, p * scale, r, spread) if face == 0 else grid
-            centres = (np.array([pip.cell for pip in self.pips[face]]) - 1) * spread[:, None, None]
-            shift = np.concatenate([centres, np.full((*centres.shape[:2], 1), 0.5)], -1)
-            pips = (points[:, None] + shift[:, :, None]).reshape(m, shift.shape[1] * self._pip_size, 3)
-            local = np.concatenate([plain, pips], 1)
-            of = slice(int(self.start[face]), int(self.start[face + 1]))
-            np.clip(local[..., :2] + 0.5, 0, 1, out=uv[:, of], casting="same_kind")
-            local *= size[:, None, None]
-            _carry(local.astype(np.float32), places[:, face], vertices[:, of])
-            slopes = np.concatenate([grid_normals, np.tile(towards, (1, len(self.pips[face]), 1))], 1)
-            _carry(slopes.astype(np.float32), places[:, face], normals[:, of])
+        for start in range(0, m, _CHUNK):
+            of = slice(start, start + _CHUNK)
+            grid, grid_normal = self._grid(r[of], spread[of])
+            bowl = self._dimple(p[of], depth[of])
+            large = self._dimple(p[of] * scale[of], depth[of] * scale[of])
+            for face in range(6):
+                span = slice(int(self.start[face]), int(self.start[face + 1]))
+                plain = self._widened(grid, p[of] * scale[of], r[of], spread[of]) if face == 0 else grid
+                points, towards = large if face == 0 else bowl
+                local, slopes = self._face(face, plain, grid_normal, points, towards, spread[of])
+                np.clip(local[..., :2] + np.float32(0.5), 0, 1, out=uv[of, span])
+                local *= size[of, None, None].astype(np.float32)
+                _carry(local, places[of, face], vertices[of, span])
+                _carry(slopes, places[of, face], normals[of, span])
         return vertices, normals, uv
+
+    def _face(
+        self, face: int, grid: F64, grid_normal: F64, points: F64, towards: F64, spread: F64
+    ) -> tuple[F32, F32]:
+        """One face of edge 1 in its own frame: grid, then its pips. Vertices and normals (m, v, 3)."""
+        m, plain, each = len(grid), grid.shape[1], self._pip_size
+        pips = self.pips[face]
+        local = np.empty((m, plain + len(pips) * each, 3), np.float32)
+        slopes = np.empty_like(local)
+        local[:, :plain], slopes[:, :plain] = grid, grid_normal
+        local[:, plain:, 2] = np.tile(points[..., 2] + 0.5, (1, len(pips)))
+        slopes[:, plain:] = np.tile(towards, (1, len(pips), 1))
+        for n, pip in enumerate(pips):
+            here = slice(plain + n * each, plain + (n + 1) * each)
+            for axis in (0, 1):
+                local[:, here, axis] = points[..., axis] + (pip.cell[axis] - 1) * spread[:, None]
+        return local, slopes
 
     def _grid(self, r: F64, spread: F64) -> tuple[F64, F64]:
         """Bevel and 3 × 3 cells of a face of edge 1: vertices (m, k², 3), normals (k², 3)."""

@@ -122,9 +122,7 @@ def _stretch(root: ET.Element, height: int, width: int, name: str) -> None:
         view = [float(n) for n in root.get("viewBox", "").replace(",", " ").split()]
     except ValueError:
         view = []
-    if (
-        len(view) != 4 or not np.isfinite(view).all() or min(view[2:]) <= 0
-    ):
+    if len(view) != 4 or not np.isfinite(view).all() or min(view[2:]) <= 0:
         raise DataError(f"{name}: viewBox: expected x, y, width, height, got {root.get('viewBox')!r}")
     root.set("width", str(width))
     root.set("height", str(height))
