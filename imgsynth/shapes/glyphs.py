@@ -37,6 +37,9 @@ SKELETONS: dict[str, tuple[tuple[float, str], ...]] = {
         (0.8, "30 100,30 50,30 2/4 1,30 0,58 1"),
         (0.7, "8 80,20 84,30 100*,32 50,30 0/2 3,20 0,60 2"),
         (0.6, "26 100,30 70,30 30,36 0"),
+        (0.6, "26 100,28 50,30 3*/8 0,36 3,72 0"),
+        (0.6, "4 80,24 100*,26 50,28 4*,58 0"),
+        (0.6, "0 34,16 64,34 100*,36 50,38 0"),
     ),
     "2": (
         (2.0, "4 76,14 95,34 100,52 86,50 64,30 32,2 0*,30 2,62 0"),
@@ -66,6 +69,7 @@ SKELETONS: dict[str, tuple[tuple[float, str], ...]] = {
         (1.4, "14 96,10 76,8 56*,28 62,50 54,58 32,46 8,22 0,0 8/14 97,36 97,62 100"),
         (0.9, "56 98,34 98,20 92,8 64,18 56,40 58,56 40,50 12,28 0,4 6"),
         (0.9, "54 96,30 100,14 94*,12 60*,34 60,50 46,50 20,32 2,2 2"),
+        (0.5, "56 98,16 96*,8 58*,34 64,58 46,56 14,30 0,6 10,10 26"),
         (0.7, "12 92,6 58*,26 66,52 60,60 36,50 8,20 0,2 16/8 92,34 94,64 98"),
     ),
     "6": (
@@ -97,6 +101,9 @@ SKELETONS: dict[str, tuple[tuple[float, str], ...]] = {
         (1.0, "52 96,26 98,6 80,10 60,32 58,50 80,50 94*,44 50,34 0"),
         (0.9, "48 82,34 98,14 94,8 76,22 64,42 70,52 90,56 50,50 14,32 0,8 0"),
         (0.7, "50 90,30 100,10 86,8 62,28 52,50 64,54 44,46 12,20 0,0 10"),
+        (0.7, "50 86,30 100,6 88,8 68,32 60,54 86*,42 42,24 0"),
+        (0.7, "44 100,14 92,4 70,24 56,48 72,54 98*,52 50,44 12,22 0,0 8"),
+        (0.7, "52 90,30 100,14 88,22 72,44 72,56 84,58 50,46 12,22 0,0 10"),
     ),
 }
 
@@ -121,7 +128,9 @@ def skeletons() -> Skeletons:
     """The compiled catalogue (made once, from constants only)."""
     names = tuple(sorted(SKELETONS))
     counts = [len(SKELETONS[name]) for name in names]
-    share = [np.cumsum([w for w, _ in SKELETONS[name]]) / sum(w for w, _ in SKELETONS[name]) for name in names]
+    share = [
+        np.cumsum([w for w, _ in SKELETONS[name]]) / sum(w for w, _ in SKELETONS[name]) for name in names
+    ]
     parts = [_compile(text) for name in names for _, text in SKELETONS[name]]
     stacked = [np.stack(column) for column in zip(*parts, strict=True)]
     return Skeletons(names, np.concatenate([[0], np.cumsum(counts)]), np.concatenate(share), *stacked)
@@ -175,7 +184,9 @@ def _curve(count: int, corner: NDArray[np.bool_], steps: int = 24) -> F64:
         t = (np.arange(steps) / steps)[:, None]
         hermite = ((1 + 2 * t) * (1 - t) ** 2, t * (1 - t) ** 2, t * t * (3 - 2 * t), t * t * (t - 1))
         for i in range(len(p) - 1):
-            rows.append(sum(h * v for h, v in zip(hermite, (p[i], tangent[i], p[i + 1], tangent[i + 1]), strict=True)))
+            rows.append(
+                sum(h * v for h, v in zip(hermite, (p[i], tangent[i], p[i + 1], tangent[i + 1]), strict=True))
+            )
     return np.concatenate([*rows, eye[-1:]])
 
 

@@ -29,6 +29,11 @@ from imgsynth.shapes.params import columns, require, rows
 SIDES = 8
 WOBBLE = 32
 WARPS = 8
+MUCH = (
+    412 / 1024,
+    560 / 1024,
+)  # of height²: above the first, ink is thinned by a step; above the second, by two
+LITTLE = (256 / 1024, 108 / 1024)  # below the first, ink is thickened by a step; below the second, by two
 EDGE = 0.08  # where `straighten` looks for the leftmost ink: this share of the height from the top and bottom
 
 
@@ -47,6 +52,7 @@ def strokes(
     taper: ArrayLike = 0.0,
     pressure: ArrayLike = 0.0,
     box_aspect: ArrayLike = 0.0,
+    equalize: ArrayLike = 0.0,
     straighten: ArrayLike = 0.0,
 ) -> Meshes:
     """Handwritten glyphs in the plane z = 0, upright (+y up, +x right), seen from either side.
@@ -68,6 +74,8 @@ def strokes(
         taper: (m,) 0..1, how much thinner the ends of strokes are.
         pressure: (m, 2) swelling of the pen, share of its width: sine and cosine of the way gone (one turn a height).
         box_aspect: (m,) width to height the ink's box is stretched to, 0 = leave it as written.
+        equalize: (m,) 0..1: thins glyphs with much ink and thickens those with little, in steps of this many 32nds of
+            the height on each side.
         straighten: (m,) 0..1, share of the slant that is taken out after that.
 
     Returns:
@@ -79,10 +87,10 @@ def strokes(
     catalogue = skeletons()
     scalars = columns(
         style=style, height=height, width=width, aspect=aspect, slant_deg=slant_deg, rotation_deg=rotation_deg,
-        taper=taper, box_aspect=box_aspect, straighten=straighten, glyph=_glyph_numbers(glyph, catalogue),
+        taper=taper, box_aspect=box_aspect, equalize=equalize, straighten=straighten, glyph=_glyph_numbers(glyph, catalogue),
     )  # fmt: skip
-    pick, high, pen, wide, slant, turn, thin, box, straight, number = scalars
-    _check(pick, high, pen, wide, slant, thin, box, straight)
+    pick, high, pen, wide, slant, turn, thin, box, equal, straight, number = scalars
+    _check(pick, high, pen, wide, slant, thin, box, equal, straight)
     m = len(pick)
     vectors = {"wobble": (wobble, WOBBLE), "warp": (warp, WARPS), "shift": (shift, 2 * STROKES)}
     moved = {name: _vector(value, k, m, name) for name, (value, k) in vectors.items()}
@@ -91,12 +99,14 @@ def strokes(
     path = _pose(_bend(path, moved["warp"]), wide, slant, turn)
     path = _run_on(path, catalogue, which, _vector(overshoot, 2, m, "overshoot"))
     half = _half_width(catalogue, which, pen, thin, _vector(pressure, 2, m, "pressure"))
-    ink = _ink(path, half, catalogue.ink[which])
-    return _sheet(_straighten(_fit(ink, high, box), straight, high))
+    ink = _fit(*_ink(path, half, catalogue.ink[which]), high, box, equal)
+    return _sheet(_straighten(ink, straight, high))
 
 
-def _check(pick: F64, high: F64, pen: F64, wide: F64, slant: F64, thin: F64, box: F64, straight: F64) -> None:
-    for name, value in {"style": pick, "taper": thin, "straighten": straight}.items():
+def _check(
+    pick: F64, high: F64, pen: F64, wide: F64, slant: F64, thin: F64, box: F64, equal: F64, straight: F64
+) -> None:
+    for name, value in {"style": pick, "taper": thin, "equalize": equal, "straighten": straight}.items():
         require((value >= 0) & (value <= 1), value, name, "0 to 1")
     for name, value in {"height": high, "width": pen, "aspect": wide}.items():
         require(value > 0, value, name, "a number above 0")
@@ -114,7 +124,9 @@ def _glyph_numbers(glyph: ArrayLike, catalogue: Skeletons) -> NDArray[np.intp]:
     at = np.clip(np.searchsorted(names, text), 0, len(names) - 1)
     if (bad := names[at] != text).any():
         expected = f"{names[0]} to {names[-1]}"
-        raise SceneError(f"glyph: expected {expected}, got {text[bad][0]!r} (mesh {int(np.argmax(bad))} of {len(text)})")
+        raise SceneError(
+            f"glyph: expected {expected}, got {text[bad][0]!r} (mesh {int(np.argmax(bad))} of {len(text)})"
+        )
     return at
 
 
@@ -164,7 +176,9 @@ def _run_on(path: F64, catalogue: Skeletons, which: NDArray[np.intp], overshoot:
     """Strokes drawn out (or in) at their ends; the displacement fades over the last 0.15 heights."""
     along, reach, ink = catalogue.along[which], catalogue.reach[which], catalogue.ink[which]
     step = np.diff(path, axis=1)
-    step = np.where(ink[..., None], step / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-9), 0.0)
+    step = np.where(
+        ink[..., None], step / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-9), 0.0
+    )
     nothing = np.zeros_like(step[:, :1])
     leaving, arriving = np.concatenate([step, nothing], 1), np.concatenate([nothing, step], 1)
     fade = 0.15
@@ -182,18 +196,22 @@ def _half_width(catalogue: Skeletons, which: NDArray[np.intp], pen: F64, thin: F
     return pen[:, None] / 2 * np.maximum(swell, 0.2) * (1 - thin[:, None] * np.exp(-to_end / 0.12))
 
 
-def _ink(path: F64, half: F64, down: NDArray[np.bool_]) -> F64:
-    """(m, 4·(POINTS - 1) + SIDES·POINTS, 2) corners of the quads, then of the octagons."""
+def _ink(path: F64, half: F64, down: NDArray[np.bool_]) -> tuple[F64, F64]:
+    """Corners of the quads, then of the octagons: their places on the path and their offsets from it.
+
+    Both (m, 4·(POINTS - 1) + SIDES·POINTS, 2).
+    """
+    m = len(path)
     step = np.diff(path, axis=1)
     side = step / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-12)
-    side = np.stack([-side[..., 1], side[..., 0]], -1)  # to the left of the way
-    a, b = path[:, :-1], path[:, 1:]
+    side = np.stack([-side[..., 1], side[..., 0]], -1) * down[..., None]  # to the left of the way
+    a, b = path[:, :-1], np.where(down[..., None], path[:, 1:], path[:, :-1])
     ra, rb = side * half[:, :-1, None], side * half[:, 1:, None]
-    quads = np.stack([a - ra, b - rb, b + rb, a + ra], 2)
-    quads = np.where(down[:, :, None, None], quads, a[:, :, None])
     angle = 2 * np.pi * (np.arange(SIDES) + 0.5) / SIDES
-    octagons = path[:, :, None] + half[:, :, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
-    return np.concatenate([quads.reshape(len(path), -1, 2), octagons.reshape(len(path), -1, 2)], 1)
+    around = half[:, :, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+    places = [np.stack([a, b, b, a], 2).reshape(m, -1, 2), np.repeat(path, SIDES, axis=1)]
+    offsets = [np.stack([-ra, -rb, rb, ra], 2).reshape(m, -1, 2), around.reshape(m, -1, 2)]
+    return np.concatenate(places, 1), np.concatenate(offsets, 1)
 
 
 def _faces() -> NDArray[np.int32]:
@@ -204,12 +222,36 @@ def _faces() -> NDArray[np.int32]:
     return np.concatenate([quads.reshape(-1, 3), octagons.reshape(-1, 3)]).astype(np.int32)
 
 
-def _fit(ink: F64, high: F64, box: F64) -> F64:
-    """Centred, `high` tall, and `box` × `high` wide where that is not 0."""
-    low, top = ink.min(1), ink.max(1)
+def _fit(place: F64, offset: F64, high: F64, box: F64, equal: F64) -> F64:
+    """Centred, `high` tall, and `box` × `high` wide where that is not 0; then thinned or thickened."""
+    low, top = (place + offset).min(1), (place + offset).max(1)
     gain = high / (top[:, 1] - low[:, 1])
     wide = np.where(box > 0, box * high / (top[:, 0] - low[:, 0]), gain)
-    return (ink - (low + top)[:, None] / 2) * np.stack([wide, gain], -1)[:, None]
+    scale = np.stack([wide, gain], -1)[:, None]
+    place, offset = (place - (low + top)[:, None] / 2) * scale, offset * scale
+    return place + (_equalize(place, offset, scale, high, equal) if equal.any() else offset)
+
+
+def _equalize(place: F64, offset: F64, scale: F64, high: F64, equal: F64) -> F64:
+    """Offsets whose ink is thinner all round where there is much of it, thicker where there is little."""
+    cut = 4 * (POINTS - 1)
+    quad = offset[:, :cut].reshape(len(offset), -1, 4, 2)
+    way = np.diff(place[:, :cut].reshape(len(offset), -1, 4, 2)[:, :, :2], axis=2)
+    length = np.linalg.norm(way, axis=-1)
+    depth = np.abs(way[..., 0] * quad[..., 1] - way[..., 1] * quad[..., 0]) / np.maximum(length, 1e-12)
+    area = (length[..., 0] * (depth[..., 0] + depth[..., 1])).sum(1) / high**2
+    steps = np.select([area > MUCH[1], area > MUCH[0], area < LITTLE[1], area < LITTLE[0]], [-2, -1, 2, 1], 0)
+    grow = steps * equal * high / 32
+    floor = 0.1  # of its breadth is what ink keeps at least
+    factor = np.maximum(1 + grow[:, None, None] / np.maximum(depth, 1e-9), floor)
+    disc = offset[:, cut:]
+    normal = disc / scale**2
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+    reach = np.maximum((normal * disc).sum(-1, keepdims=True), 1e-9)
+    moved = np.where(
+        reach + grow[:, None, None] < floor * reach, floor * disc, disc + normal * grow[:, None, None]
+    )
+    return np.concatenate([(quad * factor[..., None]).reshape(len(offset), -1, 2), moved], 1)
 
 
 def _straighten(ink: F64, share: F64, high: F64) -> F64:
@@ -243,4 +285,6 @@ def _sheet(ink: F64) -> Meshes:
     uv = ((ink - low) / np.maximum(top - low, 1e-12)).astype(np.float32)
     faces = _faces()
     directions = {"front": (0.0, 0.0, 1.0), "back": (0.0, 0.0, -1.0), "up": (0.0, 1.0, 0.0)}
-    return Meshes(vertices, normals, uv, faces, np.zeros(len(faces), np.int32), two_sided=True, directions=directions)
+    return Meshes(
+        vertices, normals, uv, faces, np.zeros(len(faces), np.int32), two_sided=True, directions=directions
+    )
