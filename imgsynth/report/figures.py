@@ -158,10 +158,12 @@ def scaling_plot(scaling: Mapping[str, Any]) -> str:
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """Logarithmic ticks at 1, 2, 5 times powers of ten, written out in full."""
+    """Logarithmic ticks at powers of ten, and between them as the range allows, written out in full."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    for axis, steps in ((axes.xaxis, (1.0,)), (axes.yaxis, (1.0, 2.0, 5.0))):
+    low, high = axes.get_ylim()
+    fine = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if high / low < 6 else (1.0, 2.0, 5.0)
+    for axis, steps in ((axes.xaxis, (1.0,)), (axes.yaxis, fine)):
         axis.set_major_locator(LogLocator(base=10, subs=steps))
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
         axis.set_minor_formatter(NullFormatter())

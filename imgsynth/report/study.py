@@ -182,8 +182,8 @@ def points(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits."""
-    return f"{value:.3g}".replace("-", "−")
+    """Two significant digits."""
+    return f"{value:#.2g}".removesuffix(".").replace("-", "−")
 
 
 def interval(ends: list[float], form: Any = percent) -> str:

@@ -3,12 +3,13 @@
 Every interval is that of a hierarchical bootstrap: a replicate draws seeds anew and test images anew (whole
 groups, where the images come in groups), the same images for every arm and size, so differences between arms
 are paired. Of k units each replicate draws k − 1: then the bootstrap variance of a mean is unbiased, also for
-three seeds, where drawing k would give two thirds.
+three seeds, where drawing k would give two thirds. The percentiles are moved out by t/z with the degrees of
+freedom of both sources of variance (Satterthwaite's formula), since both seeds and groups may be few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,7 +37,9 @@ class Resampler:
     """
 
     def __init__(self, n: int, groups: NDArray[Any] | None, replicates: int, seed: int = 0):
-        self._row = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+        # One group alone says nothing of how groups differ; then single images are all there is to draw.
+        names, row = np.unique(np.zeros(n) if groups is None else groups, return_inverse=True)
+        self._row = np.arange(n) if len(names) < 2 else row.ravel()
         self.units = int(self._row.max()) + 1
         self.replicates = replicates
         self._seed = seed
@@ -100,9 +103,30 @@ def _ece(p: F32, correct: F32, weights: F32) -> F64:
     return np.abs(weights @ excess).sum(axis=1, dtype=np.float64)
 
 
-def _interval(values: NDArray[Any]) -> list[float]:
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return [float(low), float(high)]
+def interval(
+    star: NDArray[Any], per_seed: Sequence[F64], units: int, *, point: float, box: tuple[float, float]
+) -> list[float]:
+    """95 % interval from replicates `star` (B,) of an estimate `point`, inside `box`.
+
+    Args:
+        per_seed: the seeds' values of each arm that enters; their scatter is their part of it.
+        units: test units (images or groups) that the replicates drew from.
+    """
+    from scipy.stats import norm, t
+
+    low, high = np.nanquantile(star, [0.025, 0.975])
+    total = float(np.nanvar(star))
+    of_seeds = sum(float(np.var(v, ddof=1)) / len(v) for v in per_seed if len(v) > 1)
+    if total > 0:
+        of_seeds = min(of_seeds, total)
+        seeds_dof = max(sum(len(v) - 1 for v in per_seed), 1)
+        dof = total**2 / (of_seeds**2 / seeds_dof + (total - of_seeds) ** 2 / max(units - 1, 1))
+        stretch = float(t.ppf(0.975, dof) / norm.ppf(0.975))
+        low, high = point + stretch * (low - point), point + stretch * (high - point)
+    return [float(max(min(low, point), box[0])), float(min(max(high, point), box[1]))]
+
+
+_SHARE, _DIFFERENCE, _RATIO = (0.0, 1.0), (-1.0, 1.0), (0.0, np.inf)
 
 
 def measure(
@@ -128,14 +152,15 @@ def measure(
     stars = _replicates(arms, labels, draw)
     out: dict[str, Any] = {"arms": {}, "paired": {}}
     for arm, p in arms.items():
-        out["arms"][arm] = _arm(p, labels, classes, point[arm], stars[arm])
+        out["arms"][arm] = _arm(p, labels, classes, point[arm], stars[arm], draw.units)
     for a, b in (("both", "real"), ("synthetic", "real"), ("both", "synthetic")):
         if a in arms and b in arms:
-            out["paired"][f"{a}_minus_{b}"] = _difference(point[a], point[b], stars[a], stars[b])
+            out["paired"][f"{a}_minus_{b}"] = _compared(
+                np.subtract, _DIFFERENCE, point, stars, (a, b), draw.units
+            )
     if "synthetic" in arms and "real" in arms:
-        ratio = point["synthetic"]["accuracy"].mean() / point["real"]["accuracy"].mean()
-        star = stars["synthetic"]["accuracy"] / stars["real"]["accuracy"]
-        out["paired"]["synthetic_over_real"] = {"mean": float(ratio), "ci95": _interval(star)}
+        pair = ("synthetic", "real")
+        out["paired"]["synthetic_over_real"] = _compared(np.divide, _RATIO, point, stars, pair, draw.units)
     if curve:
         out["scaling"] = _scaling(spec, curve, labels, draw)
     return out
@@ -156,28 +181,29 @@ def _replicates(arms: Mapping[str, F32], labels: I64, draw: Resampler) -> dict[s
 
 
 def _arm(
-    p: F32, labels: I64, classes: Sequence[str], point: dict[str, F64], star: dict[str, F64]
+    p: F32, labels: I64, classes: Sequence[str], point: dict[str, F64], star: dict[str, F64], units: int
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in SCORES:
         per_seed = point[name][0]
+        mean = float(per_seed.mean())
         out[name] = {
-            "mean": float(per_seed.mean()),
-            "ci95": _interval(star[name]),
+            "mean": mean,
+            "ci95": interval(star[name], [per_seed], units, point=mean, box=_SHARE),
             "seeds": len(p),
             "n": len(labels),
             "per_seed": [float(v) for v in per_seed],
         }
     count = np.bincount(labels, minlength=len(classes))
-    out["per_class"] = [
-        {
-            "class": name,
-            "n": int(count[c]),
-            "accuracy": float(point["per_class"][0, :, c].mean()) if count[c] else None,
-            "ci95": _interval(star["per_class"][:, c]) if count[c] else None,
-        }
-        for c, name in enumerate(classes)
-    ]
+    out["per_class"] = []
+    for c, name in enumerate(classes):
+        entry: dict[str, Any] = {"class": name, "n": int(count[c]), "accuracy": None, "ci95": None}
+        if count[c]:
+            of_class = point["per_class"][0, :, c]
+            mean = float(of_class.mean())
+            ends = interval(star["per_class"][:, c], [of_class], units, point=mean, box=_SHARE)
+            entry.update(accuracy=mean, ci95=ends)
+        out["per_class"].append(entry)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     for one in p:
         np.add.at(confusion, (labels, one.argmax(axis=1)), 1)
@@ -185,14 +211,19 @@ def _arm(
     return out
 
 
-def _difference(
-    a: dict[str, F64], b: dict[str, F64], star_a: dict[str, F64], star_b: dict[str, F64]
+def _compared(
+    how: Callable[[F64, F64], F64],
+    box: tuple[float, float],
+    point: Mapping[str, dict[str, F64]],
+    star: Mapping[str, dict[str, F64]],
+    pair: tuple[str, str],
+    units: int,
 ) -> dict[str, Any]:
-    per_seed = [a["accuracy"][0], b["accuracy"][0]]
-    return {
-        "mean": float(per_seed[0].mean() - per_seed[1].mean()),
-        "ci95": _interval(star_a["accuracy"] - star_b["accuracy"]),
-    }
+    """Accuracy of two arms compared by `how`: their difference or ratio, over the same test images."""
+    a, b = (point[arm]["accuracy"][0] for arm in pair)
+    mean = float(how(a.mean(), b.mean()))
+    stars = how(*(star[arm]["accuracy"] for arm in pair))
+    return {"mean": mean, "ci95": interval(stars, [a, b], units, point=mean, box=box)}
 
 
 def _scaling(spec: StudySpec, curve: Mapping[int, F32], labels: I64, draw: Resampler) -> dict[str, Any]:
@@ -215,7 +246,10 @@ def _scaling(spec: StudySpec, curve: Mapping[int, F32], labels: I64, draw: Resam
         "arm": spec.scaling.arm,
         "sizes": sizes,
         "error": [float(e.mean()) for e in per_seed],
-        "ci95": [_interval(stars[:, k]) for k in range(len(sizes))],
+        "ci95": [
+            interval(stars[:, k], [e], draw.units, point=float(e.mean()), box=_SHARE)
+            for k, e in enumerate(per_seed)
+        ],
         "errors_per_seed": [[float(v) for v in e] for e in per_seed],
         "fit": fit.to_json(),
         "band": {
