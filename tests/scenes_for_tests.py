@@ -222,9 +222,9 @@ def make_batch(
         normals=np.concatenate([m.normals for m in meshes]).astype(f32),
         uv=np.concatenate([m.uv for m in meshes]).astype(f32),
         faces=np.concatenate([m.faces for m in meshes]).astype(np.int32),
-        slots=np.concatenate(
-            [np.zeros(len(m.faces)) if m.slots is None else m.slots for m in meshes]
-        ).astype(np.int32),
+        slots=np.concatenate([np.zeros(len(m.faces)) if m.slots is None else m.slots for m in meshes]).astype(
+            np.int32
+        ),
         vertex_start=np.cumsum([0] + [len(m.vertices) for m in meshes]).astype(np.int64),
         face_start=np.cumsum([0] + [len(m.faces) for m in meshes]).astype(np.int64),
         two_sided=np.array([m.two_sided for m in meshes]),

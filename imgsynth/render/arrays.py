@@ -1,10 +1,14 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018, SIM102
-"""The structs of arrays that the Warp kernels share."""
+"""The structs that the Warp kernels share, and how numpy fills arrays of them.
+
+What a kernel reads per row, frame or material is one struct, loaded once into registers: separate arrays would be
+fetched again after every store, as a compiler cannot know that they do not overlap.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import warp as wp
 
 OPTIONS = {"enable_backward": False, "fuse_fp": False, "default_grid_stride": False, "max_unroll": 4}
@@ -13,30 +17,79 @@ must give the same bytes on processors with and without fused multiply-add."""
 
 
 @wp.struct
+class Row:
+    """An instance, or (rows R .. R + n) the ground of a frame."""
+
+    first_vertex: wp.int32  # into vertices
+    first_face: wp.int32  # into faces
+    first_out: wp.int32  # into projected vertices
+    first_id: wp.int32  # triangles of the frame's earlier instances
+    two_sided: wp.int32
+    cutout: wp.int32  # 1 where some material has an alpha cut-off
+    id: wp.int32
+    near: wp.float64
+    flip: wp.float64  # -1 where the scale mirrors
+    linear: wp.mat33d  # K·A: object to homogeneous image point
+    offset: wp.vec3d
+    ray: wp.mat33  # object-frame ray of camera depth 1 = ray · (x, y, 1)
+    origin: wp.vec3d  # the eye, object frame
+    light: wp.mat33d  # object point to (x, y, height towards the sun), metres
+    light_offset: wp.vec3d
+    normal: wp.mat33  # object normal to camera
+
+
+@wp.struct
+class Material:
+    """A metallic-roughness material."""
+
+    base_color: wp.vec3
+    emission: wp.vec3
+    uv_scale: wp.vec2
+    metallic: wp.float32
+    roughness: wp.float32
+    alpha_cutoff: wp.float32
+    texture: wp.int32  # -1 = none
+
+
+@wp.struct
+class FrameData:
+    """What shading needs to know of a frame."""
+
+    ground: wp.vec3d  # inverse depth of the ground = ground · (x, y, 1); 0 = none
+    ground_height: wp.float64
+    shadow_base: wp.int64  # -1 = none
+    first_row: wp.int32
+    last_row: wp.int32
+    inverse_near: wp.float32
+    camera_ray: wp.mat33  # K⁻¹
+    light_from_camera: wp.mat33
+    light_eye: wp.vec3  # the camera in light space
+    sun: wp.vec3  # camera frame, towards the sun
+    irradiance: wp.vec3
+    ambient: wp.vec3
+    shadow_map: wp.vec4  # (ax, bx, ay, by): light-space metres to texels
+    texel: wp.vec2  # metres
+    background: wp.int32
+    photo: wp.int32
+    noise_seed: wp.uint32
+    noise_scale: wp.float32
+    color_a: wp.vec3
+    color_b: wp.vec3
+    photo_window: wp.vec4
+
+
+@wp.struct
 class Geometry:
-    """Meshes, instances and textures. Rows are instances; the frames' ground planes follow as rows I .. I+n."""
+    """Meshes, instances, materials and textures."""
 
     vertices: wp.array(dtype=wp.vec3)  # object frame, unscaled
     normals: wp.array(dtype=wp.vec3)
     uv: wp.array(dtype=wp.vec2)
     faces: wp.array(dtype=wp.vec3i)  # local to the mesh
     slots: wp.array(dtype=wp.int32)
-    first_vertex: wp.array(dtype=wp.int32)  # per row, into vertices
-    first_face: wp.array(dtype=wp.int32)  # per row, into faces
-    first_out: wp.array(dtype=wp.int32)  # per row, into projected vertices
-    first_id: wp.array(dtype=wp.int32)  # per row: triangles of the frame's earlier instances
-    near: wp.array(dtype=wp.float64)  # per row
-    flip: wp.array(dtype=wp.float64)  # per row: -1 where the scale mirrors
-    two_sided: wp.array(dtype=wp.int32)  # per row
-    cutout: wp.array(dtype=wp.int32)  # per row: 1 where some material has an alpha cut-off
-    materials: wp.array2d(dtype=wp.int32)  # (rows, slots)
-    base_color: wp.array(dtype=wp.vec3)  # per material
-    emission: wp.array(dtype=wp.vec3)
-    metallic: wp.array(dtype=wp.float32)
-    roughness: wp.array(dtype=wp.float32)
-    texture: wp.array(dtype=wp.int32)
-    uv_scale: wp.array(dtype=wp.vec2)
-    alpha_cutoff: wp.array(dtype=wp.float32)
+    rows: wp.array(dtype=Row)
+    slot_materials: wp.array2d(dtype=wp.int32)  # (rows, slots)
+    materials: wp.array(dtype=Material)
     texels: wp.array(dtype=wp.uint32)  # R, G, B, A from the lowest byte
     first_level: wp.array(dtype=wp.int32)  # per texture
     level_start: wp.array(dtype=wp.int64)
@@ -45,51 +98,47 @@ class Geometry:
 
 
 @wp.struct
+class Placement:
+    """Where a row's samples go: sample (x, y) is the image point ((x + 0.5 - b) / a) on each axis."""
+
+    map: wp.vec4d  # (ax, bx, ay, by)
+    base: wp.int64  # offset of its first sample; -1 skips the row
+    columns: wp.int32
+    lines: wp.int32
+    window: wp.vec4i  # LABEL: the amodal window; SILHOUETTE: the cells inside the frame
+    window_start: wp.int64  # LABEL: offset of the window's bytes
+
+
+@wp.struct
 class Target:
-    """Where a pass draws: sample (x, y) of a row is the image point ((x + 0.5 - b) / a) on each axis."""
+    """What a pass draws into."""
 
     mode: wp.int32
     perspective: wp.int32
-    map: wp.array(dtype=wp.vec4d)  # per row (ax, bx, ay, by)
-    base: wp.array(dtype=wp.int64)  # per row: offset of its first sample; -1 skips the row
-    extent: wp.array(dtype=wp.vec2i)  # per row (columns, rows)
+    places: wp.array(dtype=Placement)
     keys: wp.array(dtype=wp.uint64)  # COLOR, LABEL: depth and triangle, packed
     height: wp.array(dtype=wp.float32)  # SHADOW: greatest height towards the sun
     marks: wp.array(dtype=wp.uint8)  # LABEL: amodal windows; SILHOUETTE: cells outside the frame
-    window: wp.array(dtype=wp.vec4i)  # LABEL, per row; SILHOUETTE, per row: the frame's cells
-    window_start: wp.array(dtype=wp.int64)  # LABEL, per row
 
 
 @wp.struct
 class View:
-    """Per frame (or per row, where said) what shading needs beside the geometry."""
+    """What a shading pass reads beside the geometry."""
 
-    size: wp.vec2i  # (width, height) in pixels
+    width: wp.int32
+    height: wp.int32
     samples: wp.int32  # per pixel and axis
     rows: wp.int32  # instances; row rows + i is the ground of frame i
-    first_row: wp.array(dtype=wp.int32)  # (n + 1,)
-    origin: wp.array(dtype=wp.vec3d)  # per row: eye, object frame
-    ray: wp.array(dtype=wp.mat33d)  # per row: object-frame ray of camera depth 1 = ray · (x, y, 1)
-    normal: wp.array(dtype=wp.mat33)  # per row: object normal to camera
-    light: wp.array(dtype=wp.mat33d)  # per row: object point to (x, y, height) of the shadow map
-    light_offset: wp.array(dtype=wp.vec3d)
-    camera_ray: wp.array(dtype=wp.mat33)  # K⁻¹
-    ground: wp.array(dtype=wp.vec3d)  # inverse depth of the ground = ground · (x, y, 1); 0 = none
-    ground_height: wp.array(dtype=wp.float64)
-    inverse_near: wp.array(dtype=wp.float32)
-    sun: wp.array(dtype=wp.vec3)  # camera frame, towards the sun
-    irradiance: wp.array(dtype=wp.vec3)
-    ambient: wp.array(dtype=wp.vec3)
-    light_from_camera: wp.array(dtype=wp.mat33)
-    shadow_base: wp.array(dtype=wp.int64)  # -1 = none
-    shadow_map: wp.array(dtype=wp.vec4)  # (ax, bx, ay, by): light-space metres to texels
     shadow_size: wp.int32
-    height: wp.array(dtype=wp.float32)
+    frames: wp.array(dtype=FrameData)
+    heights: wp.array(dtype=wp.float32)  # shadow maps
+    tiles: wp.array(dtype=wp.float32)  # their greatest heights by tile
     keys: wp.array(dtype=wp.uint64)
-    background: wp.array(dtype=wp.int32)
-    color_a: wp.array(dtype=wp.vec3)
-    color_b: wp.array(dtype=wp.vec3)
-    noise_scale: wp.array(dtype=wp.float32)
-    noise_seed: wp.array(dtype=wp.uint32)
-    photo: wp.array(dtype=wp.int32)
-    photo_window: wp.array(dtype=wp.vec4)
+
+
+def pack(struct, **fields):
+    """Numpy array of a Warp struct from equally long arrays, one per field."""
+    out = np.zeros(len(next(iter(fields.values()))), struct.numpy_dtype())
+    for name, values in fields.items():
+        out[name] = values
+    return out

@@ -51,14 +51,21 @@ class Memory:
         return wp.array(np.ascontiguousarray(array), dtype=dtype, device=self.device, copy=not self.cpu)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A fresh device array, uninitialized."""
-        return wp.empty(shape, dtype=dtype, device=self.device)
+        """A fresh device array, uninitialized.
+
+        On a CPU numpy allocates: it asks for huge pages, which a batch of frames is large enough to feel.
+        """
+        if not self.cpu:
+            return wp.empty(shape, dtype=dtype, device=self.device)
+        inner = getattr(dtype, "_shape_", ())
+        scalar = wp.dtype_to_numpy(getattr(dtype, "_wp_scalar_type_", dtype))
+        return wp.array(np.empty((*shape, *inner), scalar), dtype=dtype, device=self.device, copy=False)
 
     def scratch(self, name: str, count: int, dtype: Any, fill: Any = None) -> Any:
         """At least `count` elements under a name, kept for the next round; the first `count` filled if asked."""
         held = self._scratch.get(name)
         if held is None or len(held) < count:
-            held = self._scratch[name] = wp.empty(max(count + count // 4, 1), dtype=dtype, device=self.device)
+            held = self._scratch[name] = self.empty((max(count + count // 4, 1),), dtype)
         if fill is not None and count:
             if self.cpu:
                 held.numpy()[:count] = fill

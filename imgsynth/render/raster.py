@@ -19,15 +19,15 @@ import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, SceneBatch
+from imgsynth.batch import F64, I64, SceneBatch
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
 from imgsynth.render import amodal, setup
-from imgsynth.render.arrays import Geometry, Target, View
+from imgsynth.render.arrays import FrameData, Geometry, Material, Placement, Row, Target, View, pack
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
-from imgsynth.render.shading import shade
+from imgsynth.render.shading import TILE, shade, tile_heights
 from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
 
 BLOCK = 64
@@ -115,49 +115,43 @@ class RasterRenderer:
             + 30 * faces
         )
 
-    def _geometry(self, batch: SceneBatch) -> dict[str, Any]:
-        """Fields of `Geometry` that all rounds of a batch share."""
+    def _geometry(self, batch: SceneBatch) -> Any:
+        """Meshes, materials and textures of a batch, which all its rounds share."""
         up, pool, mat, tex = self.memory.up, batch.meshes, batch.materials, batch.textures
-        return {
-            "vertices": up(pool.vertices, wp.vec3),
-            "normals": up(pool.normals, wp.vec3),
-            "uv": up(pool.uv, wp.vec2),
-            "faces": up(pool.faces, wp.vec3i),
-            "slots": up(pool.slots, wp.int32),
-            "base_color": up(mat.base_color, wp.vec3),
-            "emission": up(mat.emission, wp.vec3),
-            "metallic": up(mat.metallic, wp.float32),
-            "roughness": up(mat.roughness, wp.float32),
-            "texture": up(mat.texture, wp.int32),
-            "uv_scale": up(mat.uv_scale, wp.vec2),
-            "alpha_cutoff": up(mat.alpha_cutoff, wp.float32),
-            "texels": up(np.ascontiguousarray(tex.texels).view("<u4").reshape(-1), wp.uint32),
-            "first_level": up(tex.first_level, wp.int32),
-            "level_start": up(tex.level_start, wp.int64),
-            "level_size": up(tex.level_size, wp.vec2i),
-            "srgb": up(srgb_to_linear(np.arange(256) / 255.0).astype(np.float32), wp.float32),
-        }
+        geo: Any = Geometry()
+        geo.vertices = up(pool.vertices, wp.vec3)
+        geo.normals = up(pool.normals, wp.vec3)
+        geo.uv = up(pool.uv, wp.vec2)
+        geo.faces = up(pool.faces, wp.vec3i)
+        geo.slots = up(pool.slots, wp.int32)
+        geo.materials = up(
+            pack(
+                Material, base_color=mat.base_color, emission=mat.emission, uv_scale=mat.uv_scale, metallic=mat.metallic,
+                roughness=mat.roughness, alpha_cutoff=mat.alpha_cutoff, texture=mat.texture,
+            ), Material,
+        )  # fmt: skip
+        geo.texels = up(np.ascontiguousarray(tex.texels).view("<u4").reshape(-1), wp.uint32)
+        geo.first_level = up(tex.first_level, wp.int32)
+        geo.level_start = up(tex.level_start, wp.int64)
+        geo.level_size = up(tex.level_size, wp.vec2i)
+        geo.srgb = up(srgb_to_linear(np.arange(256) / 255.0).astype(np.float32), wp.float32)
+        return geo
 
 
 class _Round:
     """One run of frames through all stages."""
 
-    def __init__(
-        self, renderer: RasterRenderer, run: setup.Run, meshes: dict[str, Any], out: _Out, k: int, shadow: int
-    ):  # fmt: skip
-        self.renderer, self.mem, self.run, self.out, self.k, self.shadow = (
-            renderer, renderer.memory, run, out, k, shadow,
-        )  # fmt: skip
-        self.size = run.batch.size
-        self.tables = setup.row_tables(run)
-        self.count = len(self.tables["row_frame"])
-        self.frame = self.tables["row_frame"]
-        self.matrices = setup.views(run, self.frame)
+    def __init__(self, renderer: RasterRenderer, run: setup.Run, geo: Any, out: _Out, k: int, shadow: int):
+        self.clock = time.perf_counter()
+        self.renderer, self.mem, self.run, self.out = renderer, renderer.memory, run, out
+        self.k, self.shadow, self.size = k, shadow, run.batch.size
         self.block = BLOCK if self.mem.cpu else 1
-        self.geo = self._geometry(meshes)
-        self.linear = self.mem.up(self.matrices["linear"], wp.mat33d)
-        self.offset = self.mem.up(self.matrices["offset"], wp.vec3d)
-        self._clock = time.perf_counter()
+        self.tables = setup.tables(run)
+        self.frame = self.tables.frame
+        self.count = len(self.frame)
+        self.geo = geo
+        geo.rows = self.mem.up(pack(Row, **setup.row_fields(run, self.tables)), Row)
+        geo.slot_materials = self.mem.up(self.tables.slot_materials, wp.int32)
 
     def draw(self) -> _Round:
         """Run the stages; results are in `box`, `window`, `sizes`, `marks`, `total` and the output arrays."""
@@ -166,21 +160,19 @@ class _Round:
         self.window, start = amodal.windows(self.box, self.size)
         self.sizes = np.diff(start)
         self._stage("vertex")
-        view_light = self._shadows()
+        view = self._view()
         self._stage("shadow")
-        view = self._view(view_light)
-        keys, marks = self._visibility(LABEL, 1, start)
+        view.keys, marks = self._visibility(LABEL, 1, start)
         self._stage("visibility")
-        view.keys, view.samples = keys, 1
-        self._shade(view, 2 if self.k == 1 else 1)
+        self._shade(view, 1, 2 if self.k == 1 else 1)
         self._stage("shading" if self.k == 1 else "labels")
         self.marks = self.mem.down(marks, int(start[-1])).copy()
         self.total = amodal.counts(self.marks, start) + self._outside()
         self._stage("amodal")
         if self.k > 1:
-            view.keys, view.samples = self._visibility(COLOR, self.k, start)[0], self.k
+            view.keys, _ = self._visibility(COLOR, self.k, start)
             self._stage("visibility")
-            self._shade(view, 0)
+            self._shade(view, self.k, 0)
             self._stage("shading")
         return self
 
@@ -189,83 +181,54 @@ class _Round:
             return
         wp.synchronize_device(self.mem.device)
         now = time.perf_counter()
-        self.renderer.stages[name] = self.renderer.stages.get(name, 0.0) + now - self._clock
-        self._clock = now
-
-    def _geometry(self, meshes: dict[str, Any]) -> Any:
-        geo: Any = Geometry()
-        up, tables = self.mem.up, self.tables
-        for name, array in meshes.items():
-            setattr(geo, name, array)
-        for name in (
-            "first_vertex",
-            "first_face",
-            "first_out",
-            "first_id",
-            "two_sided",
-            "cutout",
-            "materials",
-        ):
-            setattr(geo, name, up(tables[name], wp.int32))
-        geo.near = up(tables["near"], wp.float64)
-        geo.flip = up(tables["flip"], wp.float64)
-        return geo
-
-    def _project(
-        self, linear: Any, offset: Any, perspective: int, name: str
-    ) -> tuple[Any, F64, NDArray[np.int32]]:
-        """Projected vertices, (R, 4) bounds and (R,) flags of rows with vertices before the near plane."""
-        mem, counts = self.mem, self.tables["vertices"]
-        projected = mem.scratch(name, int(counts.sum()), wp.vec3d)
-        box = np.tile(np.array([1e300, 1e300, -1e300, -1e300]), (self.count, 1))
-        bounds, behind = mem.up(box, wp.float64), mem.up(np.zeros(self.count, np.int32), wp.int32)
-        items = setup.blocks(counts, np.ones(self.count, bool), self.block)
-        self._launch(
-            project, len(items), [self.geo, mem.up(items, wp.vec3i), linear, offset, perspective, projected, bounds, behind]
-        )  # fmt: skip
-        return projected, mem.down(bounds), mem.down(behind)
-
-    def _project_camera(self) -> F64:
-        """(R, 4) exact projected boxes, NaN where nothing lies before the near plane."""
-        self.projected, box, behind = self._project(self.linear, self.offset, 1, "projected")
-        cut = np.flatnonzero(behind)
-        if len(cut):
-            box[cut] = projected_boxes(self.run.batch, cut + self.run.rows.start)
-        return box
+        self.renderer.stages[name] = self.renderer.stages.get(name, 0.0) + now - self.clock
+        self.clock = now
 
     def _launch(self, kernel: Any, count: int, inputs: list[Any]) -> None:
         if count:
             wp.launch(kernel, dim=count, inputs=inputs, device=self.mem.device)
 
-    def _rasterize(
-        self, target: Any, keep: NDArray[np.bool_], projected: Any, linear: Any, offset: Any
-    ) -> None:
-        items = setup.blocks(self.tables["triangles"], keep, self.block)
-        inputs = [self.geo, target, self.mem.up(items, wp.vec3i), projected, linear, offset]
-        self._launch(rasterize, len(items), inputs)
+    def _project(self, perspective: int, name: str) -> tuple[Any, F64, NDArray[np.int32]]:
+        """Projected vertices, (R, 4) bounds and (R,) flags of rows with vertices before the near plane."""
+        mem, counts = self.mem, self.tables.vertices
+        projected = mem.scratch(name, int(counts.sum()), wp.vec3d)
+        box = mem.up(np.tile(np.array([1e300, 1e300, -1e300, -1e300]), (self.count, 1)), wp.float64)
+        behind = mem.up(np.zeros(self.count, np.int32), wp.int32)
+        items = setup.blocks(counts, np.ones(self.count, bool), self.block)
+        self._launch(
+            project, len(items), [self.geo, mem.up(items, wp.vec3i), perspective, projected, box, behind]
+        )
+        return projected, mem.down(box), mem.down(behind)
 
-    def _target(self, mode: int, affine: F64, base: Any, extent: Any) -> Any:
+    def _project_camera(self) -> F64:
+        """(R, 4) exact projected boxes, NaN where nothing lies before the near plane."""
+        self.projected, box, behind = self._project(1, "projected")
+        cut = np.flatnonzero(behind)
+        if len(cut):
+            box[cut] = projected_boxes(self.run.batch, cut + self.run.rows.start)
+        return box
+
+    def _target(self, mode: int, **places: Any) -> Any:
         target: Any = Target()
-        up = self.mem.up
         target.mode, target.perspective = mode, int(mode != SHADOW)
-        target.map = up(affine, wp.vec4d)
-        target.base = up(base, wp.int64)
-        target.extent = up(extent, wp.vec2i)
+        target.places = self.mem.up(pack(Placement, **places), Placement)
         return target
 
-    def _visibility(self, mode: int, k: int, start: Any) -> tuple[Any, Any]:
+    def _rasterize(self, target: Any, keep: NDArray[np.bool_], projected: Any) -> None:
+        items = setup.blocks(self.tables.triangles, keep, self.block)
+        self._launch(rasterize, len(items), [self.geo, target, self.mem.up(items, wp.vec3i), projected])
+
+    def _visibility(self, mode: int, k: int, start: I64) -> tuple[Any, Any]:
         """Keys of k×k samples a pixel and, for LABEL, the amodal windows' bytes."""
         height, width = self.size
         samples = height * width * k * k
-        affine = np.tile(np.array([k, 0.0, k, 0.0], np.float64), (self.count, 1))
-        extent = np.tile(np.array([width * k, height * k], np.int32), (self.count, 1))
-        target = self._target(mode, affine, self.frame * samples, extent)
+        target = self._target(
+            mode, base=self.frame * samples, map=np.tile([k, 0.0, k, 0.0], (self.count, 1)), window=self.window,
+            columns=np.full(self.count, width * k), lines=np.full(self.count, height * k), window_start=start[:-1],
+        )  # fmt: skip
         target.keys = self.mem.scratch(f"keys{mode}", self.run.frames * samples, wp.uint64, EMPTY)
         target.marks = self.mem.scratch("marks", int(start[-1]) if mode == LABEL else 0, wp.uint8, 0)
-        target.window = self.mem.up(self.window, wp.vec4i)
-        target.window_start = self.mem.up(start[:-1], wp.int64)
-        seen = self.sizes > 0
-        self._rasterize(target, seen, self.projected, self.linear, self.offset)
+        self._rasterize(target, self.sizes > 0, self.projected)
         return target.keys, target.marks
 
     def _outside(self) -> F64:
@@ -274,75 +237,48 @@ class _Round:
         if not rows.any():
             return np.zeros(self.count)
         grids = amodal.Grids(self.box, rows, self.size)
-        target = self._target(SILHOUETTE, grids.affine, grids.start[:-1], grids.extent)
+        target = self._target(
+            SILHOUETTE, base=grids.start[:-1], map=grids.affine, columns=grids.extent[:, 0], lines=grids.extent[:, 1],
+            window=grids.frame,
+        )  # fmt: skip
         target.marks = self.mem.scratch("outside", int(grids.start[-1]), wp.uint8, 0)
-        target.window = self.mem.up(grids.frame, wp.vec4i)
-        self._rasterize(target, rows, self.projected, self.linear, self.offset)
+        self._rasterize(target, rows, self.projected)
         return grids.areas(self.mem.down(target.marks))
 
-    def _shadows(self) -> dict[str, Any]:
-        """Fields of `View` about shadow maps."""
-        mem, rows = self.mem, self.count
-        light = mem.up(self.matrices["light"], wp.mat33d)
-        offset = mem.up(self.matrices["light_offset"], wp.vec3d)
-        fields: dict[str, Any] = {
-            "light": light,
-            "light_offset": offset,
-            "height": mem.scratch("height", 0, wp.float32),
-        }
-        lights = self.run.batch.lights
-        if not rows or not lights.shadows[self.run.lo : self.run.hi].any():
-            frames = self.run.frames
-            view = {
-                "shadow_map": np.ones((frames, 4), np.float32),
-                "shadow_base": np.full(frames, -1, np.int64),
-            }
-        else:
-            projected, box, _ = self._project(light, offset, 0, "lit")
-            to, view = setup.shadow_maps(self.run, self.frame, box, self.shadow)
-            target = self._target(SHADOW, to["map"], to["base"], to["extent"])
-            texels = int((view["shadow_base"] >= 0).sum()) * self.shadow**2
-            target.height = fields["height"] = mem.scratch("height", texels, wp.float32, -np.inf)
-            self._rasterize(target, to["base"] >= 0, projected, light, offset)
-        fields["shadow_map"] = mem.up(view["shadow_map"], wp.vec4)
-        fields["shadow_base"] = mem.up(view["shadow_base"], wp.int64)
-        return fields
-
-    def _view(self, light: dict[str, Any]) -> Any:
+    def _view(self) -> Any:
+        """What shading reads, shadow maps included."""
         view: Any = View()
-        up, m, part = self.mem.up, self.matrices, slice(self.run.lo, self.run.hi)
-        height, width = self.size
-        view.size, view.rows, view.shadow_size = wp.vec2i(width, height), self.count, self.shadow
-        lights, back = self.run.batch.lights, self.run.batch.backgrounds
-        for name, value in light.items():
-            setattr(view, name, value)
-        view.first_row = up(self.tables["first_row"], wp.int32)
-        for name, dtype in (
-            ("origin", wp.vec3d), ("ray", wp.mat33d), ("normal", wp.mat33), ("camera_ray", wp.mat33), ("sun", wp.vec3),
-            ("light_from_camera", wp.mat33), ("ground", wp.vec3d), ("ground_height", wp.float64),
-        ):  # fmt: skip
-            setattr(view, name, up(m[name], dtype))
-        view.inverse_near = up((1.0 / self.run.batch.cameras.near[part]).astype(np.float32), wp.float32)
-        view.irradiance = up(lights.sun_irradiance[part], wp.vec3)
-        view.ambient = up(lights.ambient[part], wp.vec3)
-        view.background = up(back.kind[part], wp.int32)
-        view.color_a = up(back.color_a[part], wp.vec3)
-        view.color_b = up(back.color_b[part], wp.vec3)
-        view.noise_scale = up(back.scale[part], wp.float32)
-        view.noise_seed = up(back.seed[part], wp.uint32)
-        view.photo = up(back.texture[part], wp.int32)
-        view.photo_window = up(back.window[part], wp.vec4)
+        view.height, view.width = self.size
+        view.rows, view.shadow_size = self.count, self.shadow
+        shadow = self._shadows(view)
+        fields = setup.frame_fields(self.run, self.tables)
+        view.frames = self.mem.up(pack(FrameData, **fields, **shadow), FrameData)
         return view
 
-    def _shade(self, view: Any, labels: int) -> None:
-        """Launch shading: colour only (0), labels only (1), both (2)."""
+    def _shadows(self, view: Any) -> dict[str, Any]:
+        """Draw the shadow maps of `view`; the fields of `FrameData` that say where they are."""
+        run, lights = self.run, self.run.batch.lights
+        if not self.count or not lights.shadows[run.lo : run.hi].any():
+            view.heights = view.tiles = self.mem.scratch("heights", 0, wp.float32)
+            return {"shadow_base": np.full(run.frames, -1)}
+        projected, box, _ = self._project(0, "lit")
+        places, fields = setup.shadow_maps(run, self.frame, box, self.shadow)
+        target = self._target(SHADOW, **places)
+        texels = int((fields["shadow_base"] >= 0).sum()) * self.shadow**2
+        tiles = texels // int(TILE) ** 2
+        target.height = view.heights = self.mem.scratch("heights", texels, wp.float32, -np.inf)
+        view.tiles = self.mem.scratch("tiles", tiles, wp.float32)
+        self._rasterize(target, places["base"] >= 0, projected)
+        self._launch(tile_heights, tiles, [view, view.tiles])
+        return fields
+
+    def _shade(self, view: Any, samples: int, labels: int) -> None:
+        """Launch shading: colour only (labels 0), labels only (1), both (2)."""
         height, width = self.size
+        view.samples = samples
         pixels, first = self.run.frames * height * width, self.run.lo * height * width
         span = width if self.mem.cpu else 1
         k2 = self.k * self.k
         color = self.out.color[first * k2 : (first + pixels) * k2]
-        depth, normal, ids = (
-            a[first : first + pixels] for a in (self.out.depth, self.out.normal, self.out.instance)
-        )
-        table = self.mem.up(self.tables["ids"], wp.int32)
-        self._launch(shade, pixels // span, [self.geo, view, labels, color, depth, normal, ids, table, span])
+        maps = (a[first : first + pixels] for a in (self.out.depth, self.out.normal, self.out.instance))
+        self._launch(shade, pixels // span, [self.geo, view, labels, color, *maps, span])

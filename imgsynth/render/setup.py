@@ -36,50 +36,126 @@ class Run:
 Arrays = dict[str, NDArray[Any]]
 
 
-def row_tables(run: Run) -> Arrays:
-    """Per-row fields of `arrays.Geometry`: R instances, then a row for each frame's ground."""
+@dataclass(frozen=True)
+class Tables:
+    """Counts and offsets of a run's instances (R rows) and frames."""
+
+    frame: I64  # (R,) from 0
+    first_row: I64  # (n + 1,)
+    vertices: I64  # (R,) counts
+    triangles: I64  # (R,)
+    slot_materials: NDArray[np.int32]  # (R + n, slots): the frames' grounds last
+
+
+def tables(run: Run) -> Tables:
+    """Counts and offsets of a run.
+
+    Raises:
+        ImgsynthError: an object is scaled by zero.
+    """
     batch, n = run.batch, run.frames
-    table, pool, materials = batch.instances, batch.meshes, batch.materials
-    mesh, frame = table.mesh[run.rows], table.frame[run.rows] - run.lo
-    vertices = np.diff(pool.vertex_start)[mesh]
-    triangles = np.diff(pool.face_start)[mesh]
-    before = np.cumsum(triangles) - triangles
-    first_row = np.searchsorted(frame, np.arange(n + 1))
-    start = np.append(before, 0)[first_row[:-1]]
-    slots = table.materials[run.rows]
-    ground = np.full((n, max(slots.shape[1], 1)), -1, np.int32)
-    ground[:, 0] = batch.ground.material[run.lo : run.hi]
-    used = (
-        np.concatenate([slots.reshape(len(mesh), -1), ground[:, : slots.shape[1]]]) if slots.size else ground
-    )
-    cut = np.append((materials.alpha_cutoff > 0) & (materials.texture >= 0), False)
+    table, pool = batch.instances, batch.meshes
     scale = table.scale[run.rows]
     if not np.all(scale):
-        bad = table.path[run.rows][np.flatnonzero(~np.all(scale, axis=1))[0]]
+        bad = int(np.flatnonzero(~np.all(scale, axis=1))[0])
         raise ImgsynthError(
-            f"{bad}: scale: expected no zero, got {scale[~np.all(scale, axis=1)][0].tolist()}"
+            f"{table.path[run.rows][bad]}: scale: expected no zero, got {scale[bad].tolist()}"
         )
-    near = batch.cameras.near[run.lo : run.hi]
+    mesh, frame = table.mesh[run.rows], table.frame[run.rows] - run.lo
+    slots = table.materials[run.rows]
+    ground = np.full((n, slots.shape[1] or 1), -1, np.int32)
+    ground[:, 0] = batch.ground.material[run.lo : run.hi]
+    return Tables(
+        frame=frame.astype(np.int64),
+        first_row=np.searchsorted(frame, np.arange(n + 1)),
+        vertices=np.diff(pool.vertex_start)[mesh],
+        triangles=np.diff(pool.face_start)[mesh],
+        slot_materials=np.concatenate([slots.reshape(-1, ground.shape[1]), ground]).astype(np.int32),
+    )
+
+
+def row_fields(run: Run, rows: Tables) -> Arrays:
+    """Fields of `arrays.Row`: R instances, then a row for each frame's ground.
+
+    With A = R·S the linear part of camera_from_object and K the intrinsics: vertices project by K·A, an image
+    point q = (x, y, 1) looks along A⁻¹·K⁻¹·q from the eye -A⁻¹·t, both in the object's frame.
+    """
+    batch, n, frame = run.batch, run.frames, rows.frame
+    table, pool = batch.instances, batch.meshes
+    camera, eye, k = _cameras(run)
+    inverse_k = np.linalg.inv(k)
+    world, scale, mesh = table.world_from_object[run.rows], table.scale[run.rows], table.mesh[run.rows]
+    turn = np.swapaxes(camera, 1, 2)[frame] @ world[:, :3, :3]
+    shift = np.einsum("nji,nj->ni", camera[frame], world[:, :3, 3] - eye[frame])
+    back = np.swapaxes(turn, 1, 2) / scale[:, :, None]  # A⁻¹
+    light, center = light_frames(run)
+    lit = np.concatenate([world[:, :3, 3] - center[frame], -center])
+    owner = np.concatenate([frame, np.arange(n)])
+    before = np.cumsum(rows.triangles) - rows.triangles
+    first_of_frame = np.append(before, 0)[rows.first_row[:-1]]
+    cut = np.append((batch.materials.alpha_cutoff > 0) & (batch.materials.texture >= 0), False)
     return {
-        "first_vertex": _with_ground(pool.vertex_start[mesh], n),
-        "first_face": _with_ground(pool.face_start[mesh], n),
-        "first_out": _with_ground(np.cumsum(vertices) - vertices, n),
-        "first_id": _with_ground(before - start[frame], n),
-        "near": np.concatenate([near[frame], near]),
+        "first_vertex": _and_ground(pool.vertex_start[mesh], n),
+        "first_face": _and_ground(pool.face_start[mesh], n),
+        "first_out": _and_ground(np.cumsum(rows.vertices) - rows.vertices, n),
+        "first_id": _and_ground(before - first_of_frame[frame], n),
+        "two_sided": _and_ground(pool.two_sided[mesh], n),
+        "cutout": np.any(cut[rows.slot_materials], axis=1),
+        "id": _and_ground(table.id[run.rows], n),
+        "near": batch.cameras.near[run.lo : run.hi][owner],
         "flip": np.concatenate([np.sign(np.prod(scale, axis=1)), np.ones(n)]),
-        "two_sided": _with_ground(pool.two_sided[mesh], n),
-        "cutout": np.any(cut[used], axis=1).astype(np.int32),
-        "materials": np.ascontiguousarray(used, np.int32),
-        "ids": _with_ground(table.id[run.rows], n),
-        "first_row": first_row.astype(np.int32),
-        "vertices": vertices.astype(np.int64),
-        "triangles": triangles.astype(np.int64),
-        "row_frame": frame.astype(np.int64),
+        "linear": _and_ground(k[frame] @ (turn * scale[:, None, :]), n),
+        "offset": _and_ground(np.einsum("nij,nj->ni", k[frame], shift), n),
+        "ray": np.concatenate([back @ inverse_k[frame], camera @ inverse_k]),
+        "origin": np.concatenate([-np.einsum("nij,nj->ni", back, shift), eye]),
+        "light": np.concatenate([light[frame] @ (world[:, :3, :3] * scale[:, None, :]), light]),
+        "light_offset": np.einsum("nij,nj->ni", light[owner], lit),
+        "normal": np.concatenate([turn / scale[:, None, :], np.swapaxes(camera, 1, 2)]),
     }
 
 
-def _with_ground(values: NDArray[Any], n: int) -> NDArray[np.int32]:
-    return np.concatenate([values, np.zeros(n, values.dtype)]).astype(np.int32)
+def frame_fields(run: Run, rows: Tables) -> Arrays:
+    """Fields of `arrays.FrameData`, all but the shadow map's."""
+    batch, part = run.batch, slice(run.lo, run.hi)
+    lights, back, ground = batch.lights, batch.backgrounds, batch.ground
+    camera, eye, k = _cameras(run)
+    inverse_k = np.linalg.inv(k)
+    light, center = light_frames(run)
+    height = ground.height[part].astype(np.float64)
+    drop = height - eye[:, 2]
+    present = ground.present[part] & (drop != 0) & (ground.material[part] >= 0)
+    # Along the ray of depth 1 the plane lies at depth drop / (ray · z): its inverse is linear in the image point.
+    plane = (camera @ inverse_k)[:, 2] / np.where(drop == 0, 1.0, drop)[:, None]
+    return {
+        "ground": np.where(present[:, None], plane, 0.0),
+        "ground_height": height,
+        "first_row": rows.first_row[:-1],
+        "last_row": rows.first_row[1:],
+        "inverse_near": 1.0 / batch.cameras.near[part],
+        "camera_ray": inverse_k,
+        "light_from_camera": light @ camera,
+        "light_eye": np.einsum("nij,nj->ni", light, eye - center),
+        "sun": np.einsum("nji,nj->ni", camera, lights.sun_direction[part]),
+        "irradiance": lights.sun_irradiance[part],
+        "ambient": lights.ambient[part],
+        "background": back.kind[part],
+        "photo": back.texture[part],
+        "noise_seed": back.seed[part],
+        "noise_scale": back.scale[part],
+        "color_a": back.color_a[part],
+        "color_b": back.color_b[part],
+        "photo_window": back.window[part],
+    }
+
+
+def _cameras(run: Run) -> tuple[F64, F64, F64]:
+    """Rotations (n, 3, 3) and positions (n, 3) of the cameras in the world, and intrinsics (n, 3, 3)."""
+    pose = run.batch.cameras.world_from_camera[run.lo : run.hi]
+    return pose[:, :3, :3], pose[:, :3, 3], run.batch.cameras.k[run.lo : run.hi]
+
+
+def _and_ground(values: NDArray[Any], n: int) -> NDArray[Any]:
+    return np.concatenate([values, np.zeros((n, *values.shape[1:]), values.dtype)])
 
 
 def blocks(counts: I64, keep: NDArray[np.bool_], size: int) -> NDArray[np.int32]:
@@ -87,54 +163,6 @@ def blocks(counts: I64, keep: NDArray[np.bool_], size: int) -> NDArray[np.int32]
     row, piece = spans(np.where(keep, -(-counts // size), 0))
     first = piece * size
     return np.stack([row, first, np.minimum(first + size, counts[row])], axis=1).astype(np.int32)
-
-
-def views(run: Run, frame: I64) -> Arrays:
-    """Per-row and per-frame matrices of `arrays.View`, and the projections' `linear` and `offset`.
-
-    With A = R·S the linear part of camera_from_object and K the intrinsics: vertices project by K·A, an image point
-    q = (x, y, 1) looks along A⁻¹·K⁻¹·q from the eye -A⁻¹·t, both in the object's frame.
-    """
-    batch, lo, hi = run.batch, run.lo, run.hi
-    table, cameras = batch.instances, batch.cameras
-    pose, k = cameras.world_from_camera[lo:hi], cameras.k[lo:hi]
-    camera, eye = pose[:, :3, :3], pose[:, :3, 3]
-    inverse_k = np.linalg.inv(k)
-    world = table.world_from_object[run.rows]
-    scale = table.scale[run.rows]
-    turn = np.swapaxes(camera, 1, 2)[frame] @ world[:, :3, :3]
-    shift = np.einsum("nji,nj->ni", camera[frame], world[:, :3, 3] - eye[frame])
-    back = np.swapaxes(turn, 1, 2) / scale[:, :, None]  # A⁻¹
-    light, center = light_frames(run)
-    ray = camera @ inverse_k
-    return {
-        "linear": k[frame] @ (turn * scale[:, None, :]),
-        "offset": np.einsum("nij,nj->ni", k[frame], shift),
-        "origin": np.concatenate([-np.einsum("nij,nj->ni", back, shift), eye]),
-        "ray": np.concatenate([back @ inverse_k[frame], ray]),
-        "normal": np.concatenate([turn / scale[:, None, :], np.swapaxes(camera, 1, 2)]).astype(np.float32),
-        "light": np.concatenate([light[frame] @ (world[:, :3, :3] * scale[:, None, :]), light]),
-        "light_offset": np.concatenate(
-            [
-                np.einsum("nij,nj->ni", light[frame], world[:, :3, 3] - center[frame]),
-                -np.einsum("nij,nj->ni", light, center),
-            ]
-        ),
-        "camera_ray": inverse_k.astype(np.float32),
-        "light_from_camera": (light @ camera).astype(np.float32),
-        "sun": np.einsum("nji,nj->ni", camera, batch.lights.sun_direction[lo:hi]).astype(np.float32),
-        **_ground(run, ray, eye),
-    }
-
-
-def _ground(run: Run, ray: F64, eye: F64) -> Arrays:
-    """Inverse depth of each frame's ground plane as a linear function of the image point."""
-    ground, lo, hi = run.batch.ground, run.lo, run.hi
-    height = ground.height[lo:hi].astype(np.float64)
-    drop = height - eye[:, 2]
-    present = ground.present[lo:hi] & (drop != 0) & (ground.material[lo:hi] >= 0)
-    plane = np.where(present[:, None], ray[:, 2] / np.where(drop == 0, 1.0, drop)[:, None], 0.0)
-    return {"ground": plane, "ground_height": height}
 
 
 def light_frames(run: Run) -> tuple[F64, F64]:
@@ -159,7 +187,7 @@ def light_frames(run: Run) -> tuple[F64, F64]:
 
 
 def shadow_maps(run: Run, frame: I64, box: F64, size: int) -> tuple[Arrays, Arrays]:
-    """Frames' shadow maps fitted to their casters: (per-row target fields, per-frame view fields).
+    """Frames' shadow maps fitted to their casters: fields of `arrays.Placement`, and of `arrays.FrameData`.
 
     Args:
         run: the frames.
@@ -180,9 +208,6 @@ def shadow_maps(run: Run, frame: I64, box: F64, size: int) -> tuple[Arrays, Arra
     b = 0.5 * size - a * 0.5 * (low + high)
     affine = np.stack([a[:, 0], b[:, 0], a[:, 1], b[:, 1]], axis=1)
     base = np.where(on, (np.cumsum(on) - 1) * (size * size), -1).astype(np.int64)
-    rows = {
-        "map": affine[frame],
-        "base": base[frame],
-        "extent": np.full((len(frame), 2), size, np.int32),
-    }
-    return rows, {"shadow_map": affine.astype(np.float32), "shadow_base": base}
+    sides = np.full(len(frame), size)
+    places = {"map": affine[frame], "base": base[frame], "columns": sides, "lines": sides}
+    return places, {"shadow_map": affine, "shadow_base": base, "texel": 1.0 / a}

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, Geometry, View
+from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, Material, Row, View
 from imgsynth.render.texturing import background, filtered
 
 wp.set_module_options(OPTIONS)
 
 EMPTY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 NOTHING = wp.constant(-1)
-DZERO = wp.constant(wp.float64(0.0))
+NONE = wp.constant(wp.uint64(0))
+ONE = wp.constant(wp.uint64(1))
+TILE = wp.constant(8)  # texels a side of a shadow map's tiles
 DONE = wp.constant(wp.float64(1.0))
-DHALF = wp.constant(wp.float64(0.5))
-PI = wp.constant(3.14159265358979)
+INVERSE_PI = wp.constant(0.318309886)
 DIELECTRIC = wp.constant(0.04)  # normal reflectance of an index of refraction of 1.5
 LEAST_ROUGHNESS = wp.constant(0.045)  # below it the highlight of a point-like sun is no longer a picture
 SAME_FACE = wp.constant(0.9)  # cosine from which neighbouring faces share one shading point
@@ -33,50 +34,53 @@ class Seen:
 
     row: wp.int32
     triangle: wp.int32
+    w: wp.float32  # inverse depth
 
 
 @wp.struct
 class Surface:
     """A surface point, in the camera's frame."""
 
-    depth: wp.float64
-    normal: wp.vec3  # interpolated, unit, facing the camera
+    depth: wp.float32
+    normal: wp.vec3  # interpolated, any length, on the side that the camera sees
     face_normal: wp.vec3  # of the plane, any length, any side
     uv: wp.vec2
-    du: wp.vec2
-    dv: wp.vec2
-    light: wp.vec3  # (x, y, height) in the shadow map's frame, metres
+    du: wp.vec2  # change over one pixel in x
+    dv: wp.vec2  # and in y
     material: wp.int32
 
 
 @wp.func
-def seen_at(geo: Geometry, view: View, frame: int, at: wp.int64, x: float, y: float) -> Seen:
-    """Resolve one sample's key against the ground at image point (x, y)."""
+def seen_at(geo: Geometry, view: View, frame: FrameData, f: int, at: wp.int64, x: float, y: float) -> Seen:
+    """Resolve the key at offset `at` of frame number f against the ground at image point (x, y)."""
     seen = Seen()
     seen.row = NOTHING
     seen.triangle = 0
+    seen.w = 0.0
     key = view.keys[at]
     w = float(0.0)
     if key != EMPTY:
         w = wp.cast(~wp.uint32(key >> wp.uint64(32)), wp.float32)
-    plane = view.ground[frame]
+    plane = frame.ground
     ground = float(plane[0] * wp.float64(x) + plane[1] * wp.float64(y) + plane[2])
-    if ground > w and ground <= view.inverse_near[frame]:
-        seen.row = view.rows + frame
+    if ground > w and ground <= frame.inverse_near:
+        seen.row = view.rows + f
+        seen.w = ground
         return seen
+    seen.w = w
     if key == EMPTY:
         return seen
     id = int(wp.uint32(key & wp.uint64(0xFFFFFFFF)))
-    low = view.first_row[frame]
-    high = view.first_row[frame + 1]
+    low = frame.first_row
+    high = frame.last_row
     while high - low > 1:
         middle = (low + high) / 2
-        if geo.first_id[middle] <= id:
+        if geo.rows[middle].first_id <= id:
             low = middle
         else:
             high = middle
     seen.row = low
-    seen.triangle = id - geo.first_id[low]
+    seen.triangle = id - geo.rows[low].first_id
     return seen
 
 
@@ -93,10 +97,17 @@ def to_single(v: wp.vec3d) -> wp.vec3:
 
 
 @wp.func
+def unit(v: wp.vec3) -> wp.vec3:
+    """v at length 1; zero stays zero."""
+    return v * (1.0 / wp.sqrt(wp.max(wp.dot(v, v), 1.0e-30)))
+
+
+@wp.func
 def face_cross(geo: Geometry, seen: Seen) -> wp.vec3:
     """Cross product of a triangle's edges in its object frame."""
-    face = geo.faces[geo.first_face[seen.row] + seen.triangle]
-    first = geo.first_vertex[seen.row]
+    row = geo.rows[seen.row]
+    face = geo.faces[row.first_face + seen.triangle]
+    first = row.first_vertex
     a = geo.vertices[first + face[0]]
     return wp.cross(geo.vertices[first + face[1]] - a, geo.vertices[first + face[2]] - a)
 
@@ -108,7 +119,7 @@ def same_surface(geo: Geometry, view: View, a: Seen, b: Seen) -> bool:
         return False
     if a.triangle == b.triangle or a.row >= view.rows:
         return True
-    first = geo.first_face[a.row]
+    first = geo.rows[a.row].first_face
     if geo.slots[first + a.triangle] != geo.slots[first + b.triangle]:
         return False
     u = face_cross(geo, a)
@@ -118,221 +129,247 @@ def same_surface(geo: Geometry, view: View, a: Seen, b: Seen) -> bool:
 
 
 @wp.func
-def ground_surface(geo: Geometry, view: View, seen: Seen, q: wp.vec3d) -> Surface:
+def ground_surface(geo: Geometry, frame: FrameData, seen: Seen, q: wp.vec3) -> Surface:
     """The ground plane along the ray through image point q = (x, y, 1)."""
-    row = seen.row
+    row = geo.rows[seen.row]
     out = Surface()
-    m = view.ray[row]
+    plane = frame.ground
+    t = DONE / (plane[0] * wp.float64(q[0]) + plane[1] * wp.float64(q[1]) + plane[2])
+    out.depth = wp.float32(t)
+    up = wp.vec3(row.normal[0, 2], row.normal[1, 2], row.normal[2, 2])
+    m = row.ray
     d = m * q
-    origin = view.origin[row]
-    t = (view.ground_height[row - view.rows] - origin[2]) / d[2]
-    p = origin + d * t
-    out.depth = t
-    up = view.normal[row] * wp.vec3(0.0, 0.0, 1.0)
-    # Seen from below, the plane's other side faces the camera.
-    out.normal = wp.where(d[2] > DZERO, -up, up)
+    out.normal = wp.where(d[2] > 0.0, -up, up)  # from below, the plane's other side is seen
     out.face_normal = up
-    out.uv = wp.vec2(wp.float32(p[0]), wp.float32(p[1]))
-    # Moving one pixel moves the hit along the ray too, so that it stays in the plane.
-    sx = m[2, 0] / d[2]
-    sy = m[2, 1] / d[2]
-    out.du = wp.vec2(wp.float32(t * (m[0, 0] - d[0] * sx)), wp.float32(t * (m[1, 0] - d[1] * sx)))
-    out.dv = wp.vec2(wp.float32(t * (m[0, 1] - d[0] * sy)), wp.float32(t * (m[1, 1] - d[1] * sy)))
-    out.light = to_single(view.light[row] * p + view.light_offset[row])
-    out.material = geo.materials[row, 0]
+    out.material = geo.slot_materials[seen.row, 0]
+    if geo.materials[out.material].texture >= 0:
+        out.uv = wp.vec2(
+            wp.float32(row.origin[0] + t * wp.float64(d[0])), wp.float32(row.origin[1] + t * wp.float64(d[1]))
+        )
+        # Moving one pixel moves the hit along the ray too, so that it stays in the plane.
+        sx = m[2, 0] / d[2]
+        sy = m[2, 1] / d[2]
+        out.du = wp.vec2(m[0, 0] - d[0] * sx, m[1, 0] - d[1] * sx) * out.depth
+        out.dv = wp.vec2(m[0, 1] - d[0] * sy, m[1, 1] - d[1] * sy) * out.depth
     return out
 
 
 @wp.func
-def mesh_surface(geo: Geometry, view: View, seen: Seen, q: wp.vec3d) -> Surface:
+def mesh_surface(geo: Geometry, seen: Seen, q: wp.vec3, exact: bool) -> Surface:
     """The triangle seen along the ray through image point q = (x, y, 1).
 
-    Seen from the eye, corner i weighs as the volume that the ray spans with the opposite edge; this needs no
-    projected vertices, so it holds for triangles cut by the near plane too.
+    It works on the triangle itself, in its object's frame, not on projected vertices: so it holds for triangles cut
+    by the near plane too. Where q is the sample itself (`exact`) the depth is the visibility buffer's; else it is
+    where the ray meets the triangle's plane.
     """
-    row = seen.row
-    index = geo.first_face[row] + seen.triangle
+    row = geo.rows[seen.row]
+    index = row.first_face + seen.triangle
     face = geo.faces[index]
-    first = geo.first_vertex[row]
-    ia = first + face[0]
-    ib = first + face[1]
-    ic = first + face[2]
-    m = view.ray[row]
-    origin = view.origin[row]
-    a = to_double(geo.vertices[ia]) - origin
-    b = to_double(geo.vertices[ib]) - origin
-    c = to_double(geo.vertices[ic]) - origin
-    na = wp.cross(b, c)
-    nb = wp.cross(c, a)
-    nc = wp.cross(a, b)
-    d = m * q
-    wa = wp.dot(d, na)
-    wb = wp.dot(d, nb)
-    wc = wp.dot(d, nc)
-    sum = wa + wb + wc
-    inverse = DONE / sum
-    wa = wp.clamp(wa * inverse, DZERO, DONE)
-    wb = wp.clamp(wb * inverse, DZERO, DONE)
-    wc = wp.clamp(wc * inverse, DZERO, DONE)
-    inside = DONE / (wa + wb + wc)  # 1, unless a mean of samples fell beside the triangle
-    wa = wa * inside
-    wb = wb * inside
-    wc = wc * inside
-    fa = wp.float32(wa)
-    fb = wp.float32(wb)
-    fc = wp.float32(wc)
+    ia = row.first_vertex + face[0]
+    ib = row.first_vertex + face[1]
+    ic = row.first_vertex + face[2]
+    a = geo.vertices[ia]
+    ab = geo.vertices[ib] - a
+    ac = geo.vertices[ic] - a
+    g = wp.cross(ab, ac)
+    d = row.ray * q
+    eye = to_single(row.origin - to_double(a))
+    toward = wp.dot(d, g)
+    t = 1.0 / seen.w
+    if not exact:
+        t = -wp.dot(eye, g) / toward
+    # Corner weights are linear in the point: gradients gb, gc.
+    scale = 1.0 / wp.dot(g, g)
+    gb = wp.cross(ac, g) * scale
+    gc = wp.cross(g, ab) * scale
+    p = eye + d * t
+    fb = wp.clamp(wp.dot(p, gb), 0.0, 1.0)
+    fc = wp.clamp(wp.dot(p, gc), 0.0, 1.0 - fb)
+    fa = 1.0 - fb - fc
 
     out = Surface()
-    out.depth = wp.dot(a, na) * inverse
-    out.face_normal = view.normal[row] * to_single(na + nb + nc)
-    n = view.normal[row] * (geo.normals[ia] * fa + geo.normals[ib] * fb + geo.normals[ic] * fc)
-    if sum > DZERO and geo.two_sided[row] == 1:
-        n = -n  # seen from behind
-    out.normal = n
-    out.light = to_single(view.light[row] * (origin + a * wa + b * wb + c * wc) + view.light_offset[row])
-    out.material = geo.materials[row, geo.slots[index]]
-    out.uv = geo.uv[ia] * fa + geo.uv[ib] * fb + geo.uv[ic] * fc
+    out.depth = t
+    out.face_normal = row.normal * g
+    out.normal = row.normal * (geo.normals[ia] * fa + geo.normals[ib] * fb + geo.normals[ic] * fc)
+    if toward > 0.0 and row.two_sided == 1:
+        out.normal = -out.normal  # seen from behind
+    out.material = geo.slot_materials[seen.row, geo.slots[index]]
     if out.material >= 0:
-        if geo.texture[out.material] >= 0:
+        if geo.materials[out.material].texture >= 0:
             ua = geo.uv[ia]
-            ub = geo.uv[ib]
-            uc = geo.uv[ic]
-            mx = wp.vec3d(m[0, 0], m[1, 0], m[2, 0])
-            my = wp.vec3d(m[0, 1], m[1, 1], m[2, 1])
-            xa = wp.dot(mx, na) * inverse
-            xb = wp.dot(mx, nb) * inverse
-            xc = wp.dot(mx, nc) * inverse
-            ya = wp.dot(my, na) * inverse
-            yb = wp.dot(my, nb) * inverse
-            yc = wp.dot(my, nc) * inverse
-            out.du = ua * wp.float32(xa) + ub * wp.float32(xb) + uc * wp.float32(xc)
-            out.du = out.du - out.uv * wp.float32(xa + xb + xc)
-            out.dv = ua * wp.float32(ya) + ub * wp.float32(yb) + uc * wp.float32(yc)
-            out.dv = out.dv - out.uv * wp.float32(ya + yb + yc)
+            ub = geo.uv[ib] - ua
+            uc = geo.uv[ic] - ua
+            out.uv = ua + ub * fb + uc * fc
+            toward = wp.where(wp.abs(toward) < 1.0e-30, 1.0e-30, toward)
+            px = wp.vec3(row.ray[0, 0], row.ray[1, 0], row.ray[2, 0])
+            py = wp.vec3(row.ray[0, 1], row.ray[1, 1], row.ray[2, 1])
+            px = (px - d * (wp.dot(px, g) / toward)) * t
+            py = (py - d * (wp.dot(py, g) / toward)) * t
+            out.du = ub * wp.dot(px, gb) + uc * wp.dot(px, gc)
+            out.dv = ub * wp.dot(py, gb) + uc * wp.dot(py, gc)
     return out
 
 
 @wp.func
 def facing(n: wp.vec3, to_eye: wp.vec3) -> wp.vec3:
-    """Unit normal, turned just so far that it does not point away from the eye (smooth normals may, at a rim)."""
-    unit = wp.normalize(n)
-    away = wp.dot(unit, to_eye)
+    """Unit normal, turned just so far that it does not point away from the eye, as smooth normals may at a rim."""
+    out = unit(n)
+    away = wp.dot(out, to_eye)
     if away < 0.0:
-        unit = wp.normalize(unit - to_eye * away)
-    return unit
+        out = unit(out - to_eye * away)
+    return out
 
 
 @wp.func
-def lit_share(view: View, frame: int, surface: Surface, bias: float) -> float:
-    """Share of the sun that reaches a point, 3×3 percentage-closer filtering with bilinear weights.
+def lit_share(view: View, frame: FrameData, light: wp.vec3, n: wp.vec3, bias: float) -> float:
+    """Share of the sun that reaches a point: 3×3 percentage-closer filtering with bilinear weights.
 
     The reference height follows the receiver's own plane from texel to texel, so a plane needs no slope bias.
+
+    Args:
+        view: the shadow maps.
+        frame: its frame.
+        light: the point, (x, y, height) in light space.
+        n: the receiver's plane normal in light space, any length and sign.
+        bias: height that a caster must stand out by, metres.
     """
-    base = view.shadow_base[frame]
-    if base < wp.int64(0):
-        return 1.0
     size = view.shadow_size
-    to_texel = view.shadow_map[frame]
-    x = surface.light[0] * to_texel[0] + to_texel[1]
-    y = surface.light[1] * to_texel[2] + to_texel[3]
-    if x < -1.0 or y < -1.0 or x > float(size) + 1.0 or y > float(size) + 1.0:
+    scale = frame.shadow_map
+    x = light[0] * scale[0] + scale[1] - 0.5
+    y = light[1] * scale[2] + scale[3] - 0.5
+    last = float(size - 1)
+    if not (x > -2.0 and y > -2.0 and x < last + 2.0 and y < last + 2.0):
         return 1.0
-    n = view.light_from_camera[frame] * surface.face_normal
-    tilt = wp.max(wp.abs(n[2]), 1.0e-6 + 0.05 * wp.length(n))
-    tilt = wp.where(n[2] < 0.0, -tilt, tilt)
-    slope_x = -n[0] / (tilt * to_texel[0])
-    slope_y = -n[1] / (tilt * to_texel[2])
-    ix = int(wp.floor(x - 0.5))
-    iy = int(wp.floor(y - 0.5))
-    fx = x - 0.5 - float(ix)
-    fy = y - 0.5 - float(iy)
-    start = surface.light[2] + bias
+    # Where the plane nearly holds the sun's direction its slope is cut off: hardly any light falls there.
+    tilt = wp.max(wp.abs(n[2]), 0.05 * (wp.abs(n[0]) + wp.abs(n[1])) + 1.0e-30)
+    tilt = wp.where(n[2] < 0.0, -1.0 / tilt, 1.0 / tilt)
+    slope_x = -n[0] * tilt * frame.texel[0]
+    slope_y = -n[1] * tilt * frame.texel[1]
+    ix = int(wp.floor(x))
+    iy = int(wp.floor(y))
+    left = wp.max(ix - 1, 0)
+    right = wp.min(ix + 2, size - 1)
+    top = wp.max(iy - 1, 0)
+    bottom = wp.min(iy + 2, size - 1)
+    # Nothing near stands higher than the lowest reference: lit, as most points are.
+    coarse = size / TILE
+    base = frame.shadow_base / wp.int64(TILE * TILE)
+    upper = base + wp.int64((top / TILE) * coarse)
+    lower = base + wp.int64((bottom / TILE) * coarse)
+    highest = wp.max(
+        wp.max(view.tiles[upper + wp.int64(left / TILE)], view.tiles[upper + wp.int64(right / TILE)]),
+        wp.max(view.tiles[lower + wp.int64(left / TILE)], view.tiles[lower + wp.int64(right / TILE)]),
+    )
+    level = light[2] + bias
+    if highest <= level - 2.0 * (wp.abs(slope_x) + wp.abs(slope_y)):
+        return 1.0
+    fx = x - float(ix)
+    fy = y - float(iy)
     dark = float(0.0)
-    for j in range(-1, 3):
-        ty = iy + j
-        if ty >= 0 and ty < size:
-            wy = float(1.0)
-            if j == -1:
-                wy = 1.0 - fy
-            if j == 2:
-                wy = fy
-            line = base + wp.int64(ty * size)
-            level = start + slope_y * (float(ty) + 0.5 - y)
-            for i in range(-1, 3):
-                tx = ix + i
-                if tx >= 0 and tx < size:
-                    if view.height[line + wp.int64(tx)] > level + slope_x * (float(tx) + 0.5 - x):
-                        wx = float(1.0)
-                        if i == -1:
-                            wx = 1.0 - fx
-                        if i == 2:
-                            wx = fx
-                        dark += wx * wy
-    return 1.0 - dark / 9.0
+    for ty in range(top, bottom + 1):
+        j = ty - iy
+        line = frame.shadow_base + wp.int64(ty * size)
+        at = level + slope_y * (float(j) - fy)
+        row = float(0.0)
+        for tx in range(left, right + 1):
+            i = tx - ix
+            weight = wp.where(i == -1, 1.0 - fx, wp.where(i == 2, fx, 1.0))
+            row += wp.where(view.heights[line + wp.int64(tx)] > at + slope_x * (float(i) - fx), weight, 0.0)
+        dark += row * wp.where(j == -1, 1.0 - fy, wp.where(j == 2, fy, 1.0))
+    return 1.0 - dark * (1.0 / 9.0)
 
 
 @wp.func
 def power5(x: float) -> float:
     """x⁵."""
-    return x * x * x * x * x
+    square = x * x
+    return square * square * x
+
+
+@wp.func
+def rim(f0: float, rough: float, grazing: float) -> float:
+    """Reflectance of a constant environment: Schlick's, rising at most to 1 - roughness."""
+    top = 1.0 - rough
+    top = wp.where(top > f0, top, f0)
+    return f0 + (top - f0) * grazing
 
 
 @wp.func
 def radiance(
-    albedo: wp.vec3, metallic: float, roughness: float, n: wp.vec3, v: wp.vec3, to_sun: wp.vec3, sun: wp.vec3, ambient: wp.vec3
-) -> wp.vec3:  # fmt: skip
+    material: Material,
+    albedo: wp.vec3,
+    n: wp.vec3,
+    v: wp.vec3,
+    to_sun: wp.vec3,
+    sun: wp.vec3,
+    ambient: wp.vec3,
+) -> wp.vec3:
     """Light reflected to v: metallic-roughness BSDF under a sun and a constant environment.
 
-    Trowbridge–Reitz distribution, height-correlated Smith masking, Schlick's Fresnel term (glTF 2.0 appendix B);
-    Lambert below it, weighted by (1 - F)(1 - metallic). `sun` is the irradiance on a surface facing it that
-    passed the shadow test. The environment reflects by Fresnel's term at n·v, held down by roughness, so a white
-    furnace is never outshone.
+    Trowbridge–Reitz distribution, height-correlated Smith masking and Schlick's Fresnel term as in glTF 2.0,
+    appendix B; Lambert below it, weighted by (1 - F)(1 - metallic). `sun` is the irradiance, on a surface facing
+    it, that passed the shadow test. The environment reflects by Fresnel's term at n·v, held down by roughness,
+    so a white furnace is never outshone.
     """
-    f0 = wp.vec3(DIELECTRIC, DIELECTRIC, DIELECTRIC) * (1.0 - metallic) + albedo * metallic
-    diffuse = albedo * (1.0 - metallic)
+    rough = material.roughness
+    f0 = wp.vec3(DIELECTRIC, DIELECTRIC, DIELECTRIC) * (1.0 - material.metallic) + albedo * material.metallic
+    diffuse = albedo * (1.0 - material.metallic)
     nv = wp.max(wp.dot(n, v), 1.0e-4)
-    gloss = 1.0 - roughness
-    edge = power5(1.0 - nv)
-    f = f0 + (wp.max(wp.vec3(gloss, gloss, gloss), f0) - f0) * edge
+    grazing = power5(1.0 - nv)
+    f = wp.vec3(rim(f0[0], rough, grazing), rim(f0[1], rough, grazing), rim(f0[2], rough, grazing))
     out = wp.cw_mul(ambient, diffuse - wp.cw_mul(diffuse, f) + f)
     nl = wp.dot(n, to_sun)
-    if nl > 0.0:
-        h = wp.normalize(to_sun + v)
-        nh = wp.clamp(wp.dot(n, h), 0.0, 1.0)
-        rough = wp.max(roughness, LEAST_ROUGHNESS)
-        a2 = rough * rough * rough * rough
-        fs = f0 + (wp.vec3(1.0, 1.0, 1.0) - f0) * power5(1.0 - wp.clamp(wp.dot(v, h), 0.0, 1.0))
-        spread = nh * nh * (a2 - 1.0) + 1.0
-        d = a2 / (PI * spread * spread)
+    if nl > 0.0 and sun[0] + sun[1] + sun[2] > 0.0:
+        # With h the unit vector along v + sun: |v + sun|² = 2 + 2 v·sun gives n·h and v·h without h itself.
+        across = wp.max(1.0 + wp.dot(v, to_sun), 1.0e-6)
+        nh2 = wp.min(0.5 * (nl + nv) * (nl + nv) / across, 1.0)
+        a = wp.max(rough, LEAST_ROUGHNESS)
+        a2 = a * a * a * a
+        fs = f0 + (wp.vec3(1.0, 1.0, 1.0) - f0) * power5(1.0 - wp.min(wp.sqrt(0.5 * across), 1.0))
+        spread = nh2 * (a2 - 1.0) + 1.0
         smith = nl * wp.sqrt(nv * nv * (1.0 - a2) + a2) + nv * wp.sqrt(nl * nl * (1.0 - a2) + a2)
-        out += wp.cw_mul(sun * nl, (diffuse - wp.cw_mul(diffuse, fs)) / PI + fs * (d * 0.5 / smith))
-    return out
+        lobe = 0.5 * INVERSE_PI * a2 / (spread * spread * smith)
+        out += wp.cw_mul(sun * nl, (diffuse - wp.cw_mul(diffuse, fs)) * INVERSE_PI + fs * lobe)
+    return out + material.emission
 
 
 @wp.func
 def shaded(
-    geo: Geometry, view: View, frame: int, seen: Seen, surface: Surface, n: wp.vec3, v: wp.vec3
-) -> wp.vec3:
-    """Radiance of a surface point towards the camera."""
-    material = surface.material
-    if material < 0:
+    geo: Geometry, view: View, frame: FrameData, two_sided: int, surface: Surface, n: wp.vec3, v: wp.vec3, at: wp.vec3
+) -> wp.vec3:  # fmt: skip
+    """Radiance towards the camera of the surface point `at` (camera frame)."""
+    if surface.material < 0:
         return wp.vec3(0.0, 0.0, 0.0)
-    albedo = geo.base_color[material]
-    if geo.texture[material] >= 0:
-        s = geo.uv_scale[material]
-        at = wp.vec2(surface.uv[0] * s[0], 1.0 - surface.uv[1] * s[1])
+    material = geo.materials[surface.material]
+    albedo = material.base_color
+    if material.texture >= 0:
+        s = material.uv_scale
+        uv = wp.vec2(surface.uv[0] * s[0], 1.0 - surface.uv[1] * s[1])
         du = wp.vec2(surface.du[0] * s[0], -surface.du[1] * s[1])
         dv = wp.vec2(surface.dv[0] * s[0], -surface.dv[1] * s[1])
-        albedo = wp.cw_mul(albedo, filtered(geo, geo.texture[material], at, du, dv, False))
-    sun = view.irradiance[frame]
-    to_sun = view.sun[frame]
-    if wp.dot(n, to_sun) > 0.0 and (sun[0] > 0.0 or sun[1] > 0.0 or sun[2] > 0.0):
-        texel = 1.0 / wp.max(view.shadow_map[frame][0], 1.0e-9)
-        bias = texel * wp.where(seen.row < view.rows and geo.two_sided[seen.row] == 1, 0.75, 0.05)
-        sun = sun * lit_share(view, frame, surface, bias)
-    return geo.emission[material] + radiance(
-        albedo, geo.metallic[material], geo.roughness[material], n, v, to_sun, sun, view.ambient[frame]
-    )
+        albedo = wp.cw_mul(albedo, filtered(geo, material.texture, uv, du, dv, False))
+    sun = frame.irradiance
+    if frame.shadow_base >= wp.int64(0) and wp.dot(n, frame.sun) > 0.0:
+        # A sheet casts its own shadow from where it is lit, so it needs most of a texel; closed meshes do not.
+        bias = wp.where(two_sided == 1, 0.75, 0.05) * wp.max(frame.texel[0], frame.texel[1])
+        plane = frame.light_from_camera * surface.face_normal
+        sun = sun * lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
+    return radiance(material, albedo, n, v, frame.sun, sun, frame.ambient)
+
+
+@wp.kernel
+def tile_heights(view: View, tiles: wp.array(dtype=wp.float32)):
+    """Greatest height of each TILE × TILE texels of the shadow maps, laid out as they are."""
+    tid = wp.tid()
+    coarse = view.shadow_size / TILE
+    line = tid / coarse
+    first = wp.int64(line * TILE * view.shadow_size) + wp.int64((tid - line * coarse) * TILE)
+    highest = view.heights[first]
+    for j in range(TILE):
+        at = first + wp.int64(j * view.shadow_size)
+        for i in range(TILE):
+            highest = wp.max(highest, view.heights[at + wp.int64(i)])
+    tiles[tid] = highest
 
 
 @wp.kernel
@@ -344,57 +381,54 @@ def shade(
     depth: wp.array(dtype=wp.float32),
     normal: wp.array(dtype=wp.vec3),
     instance: wp.array(dtype=wp.int32),
-    ids: wp.array(dtype=wp.int32),
     span: wp.int32,
 ):
-    """Shade `span` pixels of a row of the image; fill colour (labels 0), labels (1) or both (2, one sample a pixel)."""
-    tid = wp.tid()
+    """Shade `span` pixels (1, or a whole line) a thread.
+
+    Fills colour (`labels` 0), labels (1), or both (2, at one sample a pixel only).
+    """
+    first = wp.tid() * span
     k = view.samples
-    width = view.size[0]
-    first = tid * span
-    line = first / width
-    frame = line / view.size[1]
-    y = line - frame * view.size[1]
+    count = k * k
+    width = view.width
+    line = width * k  # samples
+    row = first / width
+    f = row / view.height
+    frame = view.frames[f]
+    y = float(row - f * view.height)
     step = 1.0 / float(k)
-    corner = (wp.int64(line) * wp.int64(k)) * wp.int64(width * k)
-    for pixel in range(first, wp.min(first + span, (line + 1) * width)):
-        x = pixel - line * width
-        left = corner + wp.int64(x * k)
+    turn = 65536 / k + 1  # s / k = (s · turn) >> 16 for s < 64
+    left = wp.int64(row) * wp.int64(k * line) + wp.int64((first - row * width) * k)
+    for i in range(span):
+        pixel = first + i
+        x = float(pixel - row * width)
         done = wp.uint64(0)
-        for s in range(k * k):
-            if ((done >> wp.uint64(s)) & wp.uint64(1)) == wp.uint64(0):
-                sx = s % k
-                sy = s / k
-                at = left + wp.int64(sy) * wp.int64(width * k) + wp.int64(sx)
-                px = float(x) + (float(sx) + 0.5) * step
-                py = float(y) + (float(sy) + 0.5) * step
-                seen = seen_at(geo, view, frame, at, px, py)
-                group = wp.uint64(1) << wp.uint64(s)
-                if k > 1:
+        for s in range(count):
+            if ((done >> wp.uint64(s)) & ONE) == NONE:
+                sy = (s * turn) >> 16
+                sx = s - sy * k
+                px = x + (float(sx) + 0.5) * step
+                py = y + (float(sy) + 0.5) * step
+                seen = seen_at(geo, view, frame, f, left + wp.int64(sy * line + sx), px, py)
+                group = ONE << wp.uint64(s)
+                if count > 1:
                     mx = px
                     my = py
-                    count = float(1.0)
-                    for r in range(s + 1, k * k):
-                        if ((done >> wp.uint64(r)) & wp.uint64(1)) == wp.uint64(0):
-                            rx = r % k
-                            ry = r / k
-                            qx = float(x) + (float(rx) + 0.5) * step
-                            qy = float(y) + (float(ry) + 0.5) * step
-                            other = seen_at(
-                                geo,
-                                view,
-                                frame,
-                                left + wp.int64(ry) * wp.int64(width * k) + wp.int64(rx),
-                                qx,
-                                qy,
-                            )
+                    size = float(1.0)
+                    for r in range(s + 1, count):
+                        if ((done >> wp.uint64(r)) & ONE) == NONE:
+                            ry = (r * turn) >> 16
+                            rx = r - ry * k
+                            qx = x + (float(rx) + 0.5) * step
+                            qy = y + (float(ry) + 0.5) * step
+                            other = seen_at(geo, view, frame, f, left + wp.int64(ry * line + rx), qx, qy)
                             if same_surface(geo, view, seen, other):
-                                group = group | (wp.uint64(1) << wp.uint64(r))
+                                group = group | (ONE << wp.uint64(r))
                                 mx += qx
                                 my += qy
-                                count += 1.0
-                    px = mx / count
-                    py = my / count
+                                size += 1.0
+                    px = mx / size
+                    py = my / size
                 done = done | group
                 c = wp.vec3(0.0, 0.0, 0.0)
                 if seen.row == NOTHING:
@@ -402,24 +436,31 @@ def shade(
                         c = background(geo, view, frame, px, py)
                     if labels != 0:
                         depth[pixel] = wp.inf
-                        normal[pixel] = c * 0.0
+                        normal[pixel] = wp.vec3(0.0, 0.0, 0.0)
                         instance[pixel] = 0
                 else:
-                    q = wp.vec3d(wp.float64(px), wp.float64(py), DONE)
+                    q = wp.vec3(px, py, 1.0)
                     surface = Surface()
                     if seen.row >= view.rows:
-                        surface = ground_surface(geo, view, seen, q)
+                        surface = ground_surface(geo, frame, seen, q)
                     else:
-                        surface = mesh_surface(geo, view, seen, q)
-                    v = -wp.normalize(view.camera_ray[frame] * wp.vec3(px, py, 1.0))
+                        surface = mesh_surface(geo, seen, q, count == 1)
+                    ray = frame.camera_ray * q
+                    v = -unit(ray)
                     n = facing(surface.normal, v)
                     if labels != 1:
-                        c = shaded(geo, view, frame, seen, surface, n, v)
+                        two_sided = geo.rows[seen.row].two_sided
+                        c = shaded(geo, view, frame, two_sided, surface, n, v, ray * surface.depth)
                     if labels != 0:
-                        depth[pixel] = wp.float32(surface.depth)
+                        depth[pixel] = surface.depth
                         normal[pixel] = n
-                        instance[pixel] = ids[seen.row]
+                        instance[pixel] = geo.rows[seen.row].id
                 if labels != 1:
-                    for r in range(s, k * k):
-                        if ((group >> wp.uint64(r)) & wp.uint64(1)) == wp.uint64(1):
-                            color[left + wp.int64(r / k) * wp.int64(width * k) + wp.int64(r % k)] = c
+                    if count == 1:
+                        color[pixel] = c
+                    else:
+                        for r in range(s, count):
+                            if ((group >> wp.uint64(r)) & ONE) == ONE:
+                                ry = (r * turn) >> 16
+                                color[left + wp.int64(ry * line + r - ry * k)] = c
+        left += wp.int64(k)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, Geometry, View
+from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
 
 wp.set_module_options(OPTIONS)
 
@@ -137,32 +137,28 @@ def value_noise(x: float, y: float, seed: wp.uint32) -> float:
 
 
 @wp.func
-def background(geo: Geometry, view: View, frame: int, x: float, y: float) -> wp.vec3:
+def background(geo: Geometry, view: View, frame: FrameData, x: float, y: float) -> wp.vec3:
     """Background radiance at image point (x, y) in pixels."""
-    kind = view.background[frame]
-    a = view.color_a[frame]
-    b = view.color_b[frame]
-    u = x / float(view.size[0])
-    v = y / float(view.size[1])
-    if kind == 1:
-        return a + (b - a) * v
-    if kind == 2:
-        scale = view.noise_scale[frame]
+    a = frame.color_a
+    b = frame.color_b
+    width = float(view.width)
+    height = float(view.height)
+    if frame.background == 1:
+        return a + (b - a) * (y / height)
+    if frame.background == 2:
+        # Cells are square: both axes count the image's width. Three octaves, each half as strong.
+        scale = frame.noise_scale / width
         total = float(0.0)
         weight = float(4.0 / 7.0)
         for octave in range(3):
-            # Cells are square: both axes count the image's width.
-            sx = u * scale
-            sy = v * scale * float(view.size[1]) / float(view.size[0])
-            total += weight * value_noise(sx, sy, view.noise_seed[frame] + wp.uint32(octave))
+            total += weight * value_noise(x * scale, y * scale, frame.noise_seed + wp.uint32(octave))
             weight = weight * 0.5
             scale = scale * 2.0
         return a + (b - a) * total
-    if kind == 3 and view.photo[frame] >= 0:
-        w = view.photo_window[frame]
-        at = wp.vec2(w[0] + (w[2] - w[0]) * u, w[1] + (w[3] - w[1]) * v)
-        du = wp.vec2((w[2] - w[0]) / float(view.size[0]), 0.0)
-        dv = wp.vec2(0.0, (w[3] - w[1]) / float(view.size[1]))
-        c = filtered(geo, view.photo[frame], at, du, dv, True)
-        return wp.cw_mul(a, c)
+    if frame.background == 3 and frame.photo >= 0:
+        w = frame.photo_window
+        at = wp.vec2(w[0] + (w[2] - w[0]) * x / width, w[1] + (w[3] - w[1]) * y / height)
+        du = wp.vec2((w[2] - w[0]) / width, 0.0)
+        dv = wp.vec2(0.0, (w[3] - w[1]) / height)
+        return wp.cw_mul(a, filtered(geo, frame.photo, at, du, dv, True))
     return a

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, Geometry, Target
+from imgsynth.render.arrays import OPTIONS, Geometry, Placement, Row, Target
 
 wp.set_module_options(OPTIONS)
 
@@ -69,8 +69,6 @@ def homogeneous(m: wp.mat33d, t: wp.vec3d, v: wp.vec3) -> wp.vec3d:
 def project(
     geo: Geometry,
     items: wp.array(dtype=wp.vec3i),
-    linear: wp.array(dtype=wp.mat33d),
-    offset: wp.array(dtype=wp.vec3d),
     perspective: wp.int32,
     out: wp.array(dtype=wp.vec3d),
     box: wp.array2d(dtype=wp.float64),
@@ -81,34 +79,34 @@ def project(
     A pinhole vertex closer than near gets w = -1, sets `behind[row]` and stays out of the bounds.
     """
     item = items[wp.tid()]
-    row = item[0]
-    m = linear[row]
-    t = offset[row]
-    near = geo.near[row]
-    first = geo.first_vertex[row]
-    first_out = geo.first_out[row]
+    row = geo.rows[item[0]]
+    m = row.linear
+    t = row.offset
+    if perspective == 0:
+        m = row.light
+        t = row.light_offset
     lo_x = wp.float64(FAR)
     lo_y = wp.float64(FAR)
     hi_x = wp.float64(-FAR)
     hi_y = wp.float64(-FAR)
     for i in range(item[1], item[2]):
-        h = homogeneous(m, t, geo.vertices[first + i])
-        if perspective == 1 and h[2] < near:
-            behind[row] = 1
-            out[first_out + i] = wp.vec3d(ZERO, ZERO, -ONE)
+        h = homogeneous(m, t, geo.vertices[row.first_vertex + i])
+        if perspective == 1 and h[2] < row.near:
+            behind[item[0]] = 1
+            out[row.first_out + i] = wp.vec3d(ZERO, ZERO, -ONE)
         else:
             if perspective == 1:
                 w = ONE / h[2]
                 h = wp.vec3d(h[0] * w, h[1] * w, w)
-            out[first_out + i] = h
+            out[row.first_out + i] = h
             lo_x = wp.min(lo_x, h[0])
             lo_y = wp.min(lo_y, h[1])
             hi_x = wp.max(hi_x, h[0])
             hi_y = wp.max(hi_y, h[1])
-    wp.atomic_min(box, row, 0, lo_x)
-    wp.atomic_min(box, row, 1, lo_y)
-    wp.atomic_max(box, row, 2, hi_x)
-    wp.atomic_max(box, row, 3, hi_y)
+    wp.atomic_min(box, item[0], 0, lo_x)
+    wp.atomic_min(box, item[0], 1, lo_y)
+    wp.atomic_max(box, item[0], 2, hi_x)
+    wp.atomic_max(box, item[0], 3, hi_y)
 
 
 @wp.func
@@ -137,18 +135,18 @@ def unit(k: int) -> wp.vec3:
 
 
 @wp.func
-def clip_near(geo: Geometry, row: int, face: wp.vec3i, m: wp.mat33d, t: wp.vec3d) -> Polygon:
+def clip_near(geo: Geometry, row: Row, face: wp.vec3i) -> Polygon:
     """Sutherland–Hodgman against z = near.
 
     A cut edge is always walked from its kept end, so two triangles that share it find the same point.
     """
-    near = geo.near[row]
-    first = geo.first_vertex[row]
+    near = row.near
+    first = row.first_vertex
     polygon = Polygon()
     for k in range(3):
         next = (k + 1) % 3
-        a = homogeneous(m, t, geo.vertices[first + face[k]])
-        b = homogeneous(m, t, geo.vertices[first + face[next]])
+        a = homogeneous(row.linear, row.offset, geo.vertices[first + face[k]])
+        b = homogeneous(row.linear, row.offset, geo.vertices[first + face[next]])
         keep = a[2] >= near
         if keep:
             w = ONE / a[2]
@@ -171,15 +169,12 @@ def clip_near(geo: Geometry, row: int, face: wp.vec3i, m: wp.mat33d, t: wp.vec3d
 
 
 @wp.func
-def alpha_at(geo: Geometry, material: int, uv: wp.vec2) -> float:
-    """Bilinear alpha, 0..1, of the finest level of a material's texture, repeated."""
-    level = geo.first_level[geo.texture[material]]
+def alpha_at(geo: Geometry, texture: int, uv: wp.vec2) -> float:
+    """Bilinear alpha, 0..1, of the finest level of a texture, repeated; v grows upwards."""
+    level = geo.first_level[texture]
     size = geo.level_size[level]
-    scale = geo.uv_scale[material]
-    x = uv[0] * scale[0]
-    y = uv[1] * scale[1]
-    x = (x - wp.floor(x)) * float(size[1]) - 0.5
-    y = (1.0 - (y - wp.floor(y))) * float(size[0]) - 0.5
+    x = (uv[0] - wp.floor(uv[0])) * float(size[1]) - 0.5
+    y = (1.0 - (uv[1] - wp.floor(uv[1]))) * float(size[0]) - 0.5
     fx = x - wp.floor(x)
     fy = y - wp.floor(y)
     total = float(0.0)
@@ -196,18 +191,21 @@ def alpha_at(geo: Geometry, material: int, uv: wp.vec2) -> float:
 
 
 @wp.func
-def there(geo: Geometry, row: int, triangle: int, c: wp.vec3) -> bool:
-    """Whether the texture leaves anything at barycentric coordinates c (of any sum) of a triangle."""
-    face = geo.first_face[row] + triangle
-    material = geo.materials[row, geo.slots[face]]
-    if material < 0:
+def there(geo: Geometry, row: Row, index: int, triangle: int, c: wp.vec3) -> bool:
+    """Whether the texture leaves anything at barycentric coordinates c of a triangle of row `index`."""
+    face = row.first_face + triangle
+    slot = geo.slot_materials[index, geo.slots[face]]
+    if slot < 0:
         return True
-    if geo.texture[material] < 0 or geo.alpha_cutoff[material] <= 0.0:
+    material = geo.materials[slot]
+    if material.texture < 0 or material.alpha_cutoff <= 0.0:
         return True
-    index = geo.faces[face]
-    first = geo.first_vertex[row]
-    uv = c[0] * geo.uv[first + index[0]] + c[1] * geo.uv[first + index[1]] + c[2] * geo.uv[first + index[2]]
-    return alpha_at(geo, material, uv / (c[0] + c[1] + c[2])) >= geo.alpha_cutoff[material]
+    corner = geo.faces[face]
+    first = row.first_vertex
+    uv = (
+        c[0] * geo.uv[first + corner[0]] + c[1] * geo.uv[first + corner[1]] + c[2] * geo.uv[first + corner[2]]
+    )
+    return alpha_at(geo, material.texture, wp.cw_mul(uv, material.uv_scale)) >= material.alpha_cutoff
 
 
 @wp.func
@@ -217,22 +215,20 @@ def pack(w: wp.float32, triangle: int) -> wp.uint64:
 
 
 @wp.func
-def emit(geo: Geometry, target: Target, row: int, triangle: int, x: int, y: int, w: wp.float64):
-    """Write one covered sample."""
-    at = target.base[row] + wp.int64(y) * wp.int64(target.extent[row][0]) + wp.int64(x)
+def emit(target: Target, place: Placement, at: wp.int64, id: int, x: int, y: int, w: wp.float64):
+    """Write one covered sample at offset `at`."""
     if target.mode == MODE_SHADOW:
         wp.atomic_max(target.height, at, wp.float32(w))
         return
+    window = place.window
     if target.mode == MODE_SILHOUETTE:
-        frame = target.window[row]
-        if x < frame[0] or y < frame[1] or x >= frame[2] or y >= frame[3]:
+        if x < window[0] or y < window[1] or x >= window[2] or y >= window[3]:
             target.marks[at] = wp.uint8(1)
         return
-    wp.atomic_min(target.keys, at, pack(wp.float32(w), geo.first_id[row] + triangle))
+    wp.atomic_min(target.keys, at, pack(wp.float32(w), id))
     if target.mode == MODE_LABEL:
-        window = target.window[row]
         cell = (y - window[1]) * (window[2] - window[0]) + x - window[0]
-        target.marks[target.window_start[row] + wp.int64(cell)] = wp.uint8(1)
+        target.marks[place.window_start + wp.int64(cell)] = wp.uint8(1)
 
 
 @wp.func
@@ -260,53 +256,46 @@ def narrow(e: Edge, level: wp.float64, span: wp.vec2d) -> wp.vec2d:
 
 @wp.func
 def draw(
-    geo: Geometry,
-    target: Target,
-    row: int,
-    triangle: int,
-    affine: wp.vec4d,
-    p0: wp.vec3d,
-    p1: wp.vec3d,
-    p2: wp.vec3d,
-    c0: wp.vec3,
-    c1: wp.vec3,
-    c2: wp.vec3,
+    geo: Geometry, target: Target, row: Row, place: Placement, index: int, triangle: int, piece: Polygon
 ):
-    """Scan one triangle, its corners at c0, c1, c2 (barycentric) of the mesh triangle it is a piece of."""
-    extent = target.extent[row]
-    x0 = p0[0] * affine[0] + affine[1]
-    x1 = p1[0] * affine[0] + affine[1]
-    x2 = p2[0] * affine[0] + affine[1]
+    """Scan the triangle p0 p1 p2 of a polygon cut from a mesh triangle of row `index`."""
+    affine = place.map
+    x0 = piece.p0[0] * affine[0] + affine[1]
+    x1 = piece.p1[0] * affine[0] + affine[1]
+    x2 = piece.p2[0] * affine[0] + affine[1]
     x_lo = wp.ceil(wp.max(wp.min(x0, wp.min(x1, x2)) - HALF, ZERO))
-    x_hi = wp.floor(wp.min(wp.max(x0, wp.max(x1, x2)) - HALF, wp.float64(extent[0] - 1)))
+    x_hi = wp.floor(wp.min(wp.max(x0, wp.max(x1, x2)) - HALF, wp.float64(place.columns - 1)))
     if not (x_lo <= x_hi):
         return
-    y0 = p0[1] * affine[2] + affine[3]
-    y1 = p1[1] * affine[2] + affine[3]
-    y2 = p2[1] * affine[2] + affine[3]
+    y0 = piece.p0[1] * affine[2] + affine[3]
+    y1 = piece.p1[1] * affine[2] + affine[3]
+    y2 = piece.p2[1] * affine[2] + affine[3]
     y_lo = wp.ceil(wp.max(wp.min(y0, wp.min(y1, y2)) - HALF, ZERO))
-    y_hi = wp.floor(wp.min(wp.max(y0, wp.max(y1, y2)) - HALF, wp.float64(extent[1] - 1)))
+    y_hi = wp.floor(wp.min(wp.max(y0, wp.max(y1, y2)) - HALF, wp.float64(place.lines - 1)))
     if not (y_lo <= y_hi):
         return
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
     if area == ZERO:
         return
-    if geo.two_sided[row] == 0:
+    if row.two_sided == 0:
         # y points down, so what winds counter-clockwise to the eye has a negative area. Shadows are cast by the
         # faces turned away from the sun: a lit face then never shadows itself.
-        if (area * geo.flip[row] < ZERO) == (target.mode == MODE_SHADOW):
+        if (area * row.flip < ZERO) == (target.mode == MODE_SHADOW):
             return
     s = wp.where(area > ZERO, ONE, -ONE)
     ea = edge(x1, y1, x2, y2, s)
     eb = edge(x2, y2, x0, y0, s)
     ec = edge(x0, y0, x1, y1, s)
-    cutout = geo.cutout[row] == 1
+    w0 = piece.p0[2]
+    w1 = piece.p1[2]
+    w2 = piece.p2[2]
     wide = x_hi - x_lo >= wp.float64(WIDE)
     for y in range(int(y_lo), int(y_hi) + 1):
         py = wp.float64(y) + HALF
         ra = ea.b * py + ea.k
         rb = eb.b * py + eb.k
         rc = ec.b * py + ec.k
+        line = place.base + wp.int64(y) * wp.int64(place.columns)
         span = wp.vec2d(x_lo, x_hi)
         if wide:
             span = narrow(ea, ra, narrow(eb, rb, narrow(ec, rc, span)))
@@ -318,59 +307,50 @@ def draw(
                 c = ec.a * px + rc
                 if a >= ea.least and b >= eb.least and c >= ec.least:
                     hit = bool(True)
-                    if cutout:
+                    if row.cutout == 1:
                         wa = a
                         wb = b
                         wc = c
                         if target.perspective == 1:
-                            wa = a * p0[2]
-                            wb = b * p1[2]
-                            wc = c * p2[2]
+                            wa = a * w0
+                            wb = b * w1
+                            wc = c * w2
                         sum = wa + wb + wc
-                        at = wp.float32(wa / sum) * c0 + wp.float32(wb / sum) * c1 + wp.float32(wc / sum) * c2
-                        hit = there(geo, row, triangle, at)
+                        at = wp.float32(wa / sum) * piece.c0
+                        at = at + wp.float32(wb / sum) * piece.c1 + wp.float32(wc / sum) * piece.c2
+                        hit = there(geo, row, index, triangle, at)
                     if hit:
-                        w = (a * p0[2] + b * p1[2] + c * p2[2]) / (a + b + c)
-                        emit(geo, target, row, triangle, x, y, w)
+                        w = (a * w0 + b * w1 + c * w2) / (a + b + c)
+                        emit(target, place, line + wp.int64(x), row.first_id + triangle, x, y, w)
 
 
 @wp.kernel
 def rasterize(
-    geo: Geometry,
-    target: Target,
-    items: wp.array(dtype=wp.vec3i),
-    projected: wp.array(dtype=wp.vec3d),
-    linear: wp.array(dtype=wp.mat33d),
-    offset: wp.array(dtype=wp.vec3d),
+    geo: Geometry, target: Target, items: wp.array(dtype=wp.vec3i), projected: wp.array(dtype=wp.vec3d)
 ):
     """Draw the triangle ranges `items` (row, first, last) into a target."""
     item = items[wp.tid()]
-    row = item[0]
-    if target.base[row] < wp.int64(0):
+    place = target.places[item[0]]
+    row = geo.rows[item[0]]
+    if place.base < wp.int64(0):
         return
-    affine = target.map[row]
-    first_face = geo.first_face[row]
-    first_out = geo.first_out[row]
     for triangle in range(item[1], item[2]):
-        face = geo.faces[first_face + triangle]
+        face = geo.faces[row.first_face + triangle]
         shape = Polygon()
-        shape.p0 = projected[first_out + face[0]]
-        shape.p1 = projected[first_out + face[1]]
-        shape.p2 = projected[first_out + face[2]]
+        shape.p0 = projected[row.first_out + face[0]]
+        shape.p1 = projected[row.first_out + face[1]]
+        shape.p2 = projected[row.first_out + face[2]]
         shape.c0 = wp.vec3(1.0, 0.0, 0.0)
         shape.c1 = wp.vec3(0.0, 1.0, 0.0)
         shape.c2 = wp.vec3(0.0, 0.0, 1.0)
         shape.count = 3
         if target.perspective == 1:
             if shape.p0[2] < ZERO or shape.p1[2] < ZERO or shape.p2[2] < ZERO:
-                shape = clip_near(geo, row, face, linear[row], offset[row])
+                shape = clip_near(geo, row, face)
         for piece in range(shape.count - 2):
             if piece == 1:
                 shape.p1 = shape.p2
                 shape.p2 = shape.p3
                 shape.c1 = shape.c2
                 shape.c2 = shape.c3
-            draw(
-                geo, target, row, triangle, affine,
-                shape.p0, shape.p1, shape.p2, shape.c0, shape.c1, shape.c2,
-            )  # fmt: skip
+            draw(geo, target, row, place, item[0], triangle, shape)
