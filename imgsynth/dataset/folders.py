@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsynth.batch import U8
-from imgsynth.dataset.labelled import LabelledImages, recolor, resize
+from imgsynth.dataset.labelled import LabelledImages, check_memory, recolor, resize
 from imgsynth.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pbm", ".webp", ".tif", ".tiff"})
@@ -68,6 +68,7 @@ def from_files(
         DataError: an image that cannot be read, or that is too large.
     """
     size, notes = _common_size(files)
+    check_memory(root, (len(files), *size, 3))
     images = [_fit(read_image(path), size) for path in files]
     channels = max(image.shape[2] for image in images)
     return LabelledImages(

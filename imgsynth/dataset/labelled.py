@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from imgsynth.batch import I64, U8
 from imgsynth.errors import DataError
+
+MAX_BYTES = 8 << 30  # of decoded pixels: more belongs on disk, not in memory
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,19 @@ class LabelledImages:
             )
         lookup = np.array([position.get(c, -1) for c in self.classes], np.int64)
         return replace(self, labels=lookup[self.labels], classes=tuple(classes))
+
+
+def check_memory(path: Path, shape: Sequence[int], itemsize: int = 1) -> None:
+    """Refuse an array that is too large to hold, before it is made.
+
+    Raises:
+        DataError: for more than `MAX_BYTES`.
+    """
+    n = itemsize * math.prod(int(side) for side in shape)
+    if n > MAX_BYTES:
+        raise DataError(
+            f"{path}: {n / 2**30:.0f} GiB of data {tuple(shape)}; at most {MAX_BYTES >> 30} GiB are read"
+        )
 
 
 def nested_order(labels: ArrayLike, seed: int) -> I64:

@@ -27,13 +27,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from imgsynth.dataset.labelled import LabelledImages, concat
+from imgsynth.dataset.labelled import LabelledImages, check_memory, concat
 from imgsynth.dataset.split import digits_blocks, digits_split, split
 from imgsynth.errors import DataError
 
 __all__ = ["LabelledImages", "concat", "load"]
 
-MAX_BYTES = 8 << 30  # of decoded pixels: more belongs on disk, not in memory
 MAX_CLASSES = 100_000
 PARTS = ("train", "validation", "test")
 
@@ -79,33 +78,27 @@ def _path(path: Path) -> LabelledImages:
         if path.suffix.lower() != ".npz":
             raise DataError(f"{path}: expected a .npz file or a folder, got a {path.suffix or 'plain'} file")
         return _npz(path)
-    if (path / "dataset.json").is_file():
-        return _dataset(path)
     from imgsynth.dataset.folders import load_folder
+    from imgsynth.dataset.writer import unfinished
+
+    # An unfinished dataset goes the same way, whose reader says so: its images/ and masks/ are no classes.
+    if (path / "dataset.json").is_file() or unfinished(path):
+        return _dataset(path)
 
     return load_folder(path)
 
 
 def _dataset(path: Path) -> LabelledImages:
-    """A classification dataset that imgsynth wrote: `labels()` counts classes from 1."""
+    """A dataset that imgsynth wrote, as classification data (see `Dataset.labels` for what a frame shows)."""
     from imgsynth.dataset.reader import Dataset
 
     dataset = Dataset(path)
-    classes = tuple(dataset.classes)
-    labels = np.asarray(dataset.labels(), np.int64) - 1
-    if len(labels) == 0:
+    if len(dataset) == 0:
         raise DataError(f"{path}: the dataset holds no frames")
-    unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(unlabelled):
-        raise DataError(
-            f"{path}: frame {unlabelled[0]} has no one class of the {len(classes)} "
-            f"({len(unlabelled)} such frames); only frames of one labelled object can be classified"
-        )
-    first = dataset.image(0)
-    images = np.empty((len(labels), *first.shape), np.uint8)
-    for i in range(len(labels)):
-        images[i] = dataset.image(i)
-    return LabelledImages(images, labels, classes, None, path.name)
+    height, width = dataset.size
+    check_memory(path, (len(dataset), height, width, dataset.header.channels))
+    labels = np.asarray(dataset.labels(), np.int64)
+    return LabelledImages(dataset.images(), labels, tuple(dataset.classes), None, path.resolve().name)
 
 
 def _npz(path: Path) -> LabelledImages:
@@ -171,13 +164,7 @@ def _check_header(path: Path, name: str, member: IO[bytes]) -> None:
     shape, _, dtype = read(member)
     if dtype.hasobject:
         raise DataError(f"{path}: {name}: holds Python objects, which are not read; expected plain numbers")
-    n = dtype.itemsize
-    for side in shape:
-        n *= int(side)
-    if n > MAX_BYTES:
-        raise DataError(
-            f"{path}: {name}: {n / 2**30:.0f} GiB {shape}; at most {MAX_BYTES >> 30} GiB are read"
-        )
+    check_memory(path, shape, dtype.itemsize)
 
 
 def _digits(spec: str) -> LabelledImages:

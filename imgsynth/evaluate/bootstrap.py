@@ -32,8 +32,8 @@ class Estimate(NamedTuple):
     hi: float
 
     def to_json(self) -> dict[str, object]:
-        """`{"value": …, "ci95": [lo, hi]}`."""
-        return {"value": self.value, "ci95": [self.lo, self.hi]}
+        """`{"mean": …, "ci95": [lo, hi]}`, the form of results.json."""
+        return {"mean": self.value, "ci95": [self.lo, self.hi]}
 
 
 class Difference(NamedTuple):
@@ -45,8 +45,8 @@ class Difference(NamedTuple):
     p: float
 
     def to_json(self) -> dict[str, object]:
-        """`{"value": …, "ci95": [lo, hi], "p": …}`."""
-        return {"value": self.value, "ci95": [self.lo, self.hi], "p": self.p}
+        """`{"mean": …, "ci95": [lo, hi], "p": …}`."""
+        return {"mean": self.value, "ci95": [self.lo, self.hi], "p": self.p}
 
 
 def bootstrap_mean(
@@ -73,13 +73,11 @@ def bootstrap_mean(
         DataError: no value, a value that is not finite, groups of another length, an unknown method.
     """
     sums, sizes = _unit_sums(values, groups)
-    means = _resampled_means(sums, sizes, resamples, seed)
+    means, shares = _resampled(sums, sizes, resamples, seed, level)
     value = float(sums.sum() / (sizes.sum() * sums.shape[1]))
-    if method == "percentile":
-        shares = percentile_shares(len(sums), level)
-    elif method == "bca" and sums.shape[1] == 1:
+    if method == "bca" and sums.shape[1] == 1:
         shares = _bca_shares(means, value, sums[:, 0], sizes, level)
-    else:
+    elif method != "percentile":
         raise DataError(
             f"bootstrap: expected method percentile, or bca for one column of values; got {method!r}"
         )
@@ -110,8 +108,8 @@ def paired_difference(
             f"paired difference: the same images and runs on both sides expected, got {x.shape} and {y.shape}"
         )
     sums, sizes = _unit_sums(x - y, groups)
-    means = _resampled_means(sums, sizes, resamples, seed)
-    lo, hi = np.quantile(means, percentile_shares(len(sums), level))
+    means, shares = _resampled(sums, sizes, resamples, seed, level)
+    lo, hi = np.quantile(means, shares)
     below, above = np.count_nonzero(means <= 0), np.count_nonzero(means >= 0)
     p = min(1.0, 2 * (1 + min(below, above)) / (resamples + 1))
     return Difference(float(sums.sum() / (sizes.sum() * sums.shape[1])), float(lo), float(hi), p)
@@ -137,7 +135,12 @@ def percentile_shares(units: int, level: float) -> tuple[float, float]:
     """
     if units < 2:
         return 0.0, 1.0
-    low = float(ndtr(stdtrit(units - 1, 0.5 - level / 2) * np.sqrt(units / (units - 1))))
+    return _expanded(units - 1, units / (units - 1), level)
+
+
+def _expanded(freedom: float, inflation: float, level: float) -> tuple[float, float]:
+    """Where to read for Student's interval of `freedom` degrees, with a variance short by `inflation`."""
+    low = float(ndtr(stdtrit(freedom, 0.5 - level / 2) * np.sqrt(inflation)))
     return low, 1 - low
 
 
@@ -172,20 +175,31 @@ def _unit_sums(values: ArrayLike, groups: ArrayLike | None) -> tuple[F64, F64]:
     return sums[:, :-1], sums[:, -1]
 
 
-def _resampled_means(sums: F64, sizes: F64, resamples: int, seed: int) -> F64:
-    """Means (resamples,) over units drawn with replacement, and runs too where there are several."""
+def _resampled(
+    sums: F64, sizes: F64, resamples: int, seed: int, level: float
+) -> tuple[F64, tuple[float, float]]:
+    """Resampled means (resamples,), and where to read them for an interval.
+
+    Units are drawn with replacement, and so are runs where there are several. Then the degrees of freedom are
+    those of the two variances together (Satterthwaite 1946).
+    """
     if resamples < 1:
         raise DataError(f"bootstrap: at least 1 resample expected, got {resamples}")
-    runs = sums.shape[1]
+    units, runs = sums.shape
     table = np.column_stack([sums, sizes])
-    totals = np.concatenate([counts @ table for counts in resample_counts(len(table), resamples, seed)])
+    totals = np.concatenate([counts @ table for counts in resample_counts(units, resamples, seed)])
     per_run = totals[:, :-1] / totals[:, -1:]
-    if runs == 1:
-        return per_run[:, 0]
+    if runs == 1 or units == 1:
+        return per_run.mean(axis=1), percentile_shares(units, level)
     # A seed of its own, so that the draws of images are the same whatever the number of runs.
     chosen = np.concatenate(list(resample_counts(runs, resamples, seed + (1 << 64))))
+    of_units, of_runs = per_run.mean(axis=1).var(), (sums.sum(axis=0) / sizes.sum()).var() / runs
     means: F64 = np.sum(per_run * chosen, axis=1) / runs
-    return means
+    if of_units + of_runs == 0:
+        return means, percentile_shares(units, level)
+    a, b = of_units * units / (units - 1), of_runs * runs / (runs - 1)
+    freedom = (a + b) ** 2 / (a**2 / (units - 1) + b**2 / (runs - 1))
+    return means, _expanded(freedom, (a + b) / (of_units + of_runs), level)
 
 
 def _bca_shares(means: F64, value: float, sums: F64, sizes: F64, level: float) -> tuple[float, float]:

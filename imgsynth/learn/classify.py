@@ -46,7 +46,7 @@ class ClassifierConfig:
     width: int = 16  # channels of the compact net's first stage
     steps: int = 600
     batch: int = 64
-    lr: float = 2e-3  # at its peak; AdamW, linear warm-up, then half a cosine to 0
+    lr: float = 4e-3  # at its peak; AdamW, linear warm-up, then half a cosine to 0
     weight_decay: float = 0.05
     warmup: float = 0.1  # share of the steps
     label_smoothing: float = 0.05

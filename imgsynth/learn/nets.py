@@ -48,7 +48,9 @@ class CompactNet(nn.Module):
             layers += [*_conv(held, c), *_conv(c, c)]
             held = c
         self.features = nn.Sequential(*layers)
-        self.pool = nn.AdaptiveAvgPool2d(4) if side >> (stages - 1) != 4 else nn.Identity()
+        halvings = stages - 1 + (min(size) >= 24)
+        left = (size[0] >> halvings, size[1] >> halvings)
+        self.pool = nn.Identity() if left == (4, 4) else nn.AdaptiveAvgPool2d(4)
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(held * 16, classes))
 
     def forward(self, x: Tensor) -> Tensor:

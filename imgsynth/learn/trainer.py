@@ -303,9 +303,13 @@ def _read_checkpoint(
         net.load_state_dict({k.removeprefix("net."): t for k, t in tensors.items() if k.startswith("net.")})
         whole = optimiser.state_dict()
         whole["state"] = {}
+        parameters = [p.detach() for group in optimiser.param_groups for p in group["params"]]
         for name, t in tensors.items():
             if name.startswith("optimiser."):
                 _, k, what = name.split(".")
+                # The fused step walks raw memory: moments must lie as their weights do (channels-last).
+                p = parameters[int(k)]
+                t = torch.empty_like(p).copy_(t) if t.shape == p.shape else t
                 whole["state"].setdefault(int(k), {})[what] = t
         optimiser.load_state_dict(whole)
         return int(meta["step"]), float.fromhex(meta["loss"])
