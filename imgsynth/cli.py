@@ -24,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130
+
 SceneArg = Annotated[str, typer.Argument(metavar="SCENE", help="A shipped scene's name, a scene folder, or a scene.yaml.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Frame i depends on (scene, seed, i) and nothing else.")]
 SetOption = Annotated[
@@ -174,15 +176,11 @@ def verify(
 
     report = check(dataset)
     if as_json:
-        _print_json({"ok": report.ok, "problems": list(report.problems), "checked": dict(report.checked)})
+        _print_json({"ok": report.ok, "problems": report.problems, "count": report.count, "checked": report.checked})
     else:
-        for problem in report.problems[:20]:
-            print(problem)
-        if len(report.problems) > 20:
-            print(f"… and {len(report.problems) - 20} more")
+        print(f"{dataset}: {report}")
     if not report.ok:
-        raise CheckFailed(f"{dataset}: {len(report.problems)} problem{'s' if len(report.problems) != 1 else ''}")
-    _say(f"{dataset} is sound: " + ", ".join(f"{v} {k}" for k, v in report.checked.items()))
+        raise CheckFailed(f"{dataset}: {report.count} problem{'s' if report.count != 1 else ''}")
 
 
 def _export(dataset: Path, fmt: str, out: Path) -> None:
@@ -300,10 +298,12 @@ def main() -> NoReturn:
     """The console script: every foreseen error is one line and an exit code, never a traceback."""
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's word for Ctrl-C
+            raise KeyboardInterrupt
     except ImgsynthError as error:
         code = _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        code = _fail("interrupted; what was finished stays, --resume goes on from it", 130)
+        code = _fail("interrupted; what was finished stays, --resume goes on from it", INTERRUPTED)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""

@@ -140,15 +140,17 @@ def _slot_materials(
     obj: ObjectSpec, built: Built, read: Reader, materials: MaterialTable, textures: TextureTable, path: str
 ) -> NDArray[np.int32]:
     slot_names = built.meshes.slot_names
-    color = None if "material" in obj.model_fields_set else built.color
-    texture = None if built.texture is None else textures.image(built.texture)
     if unknown := [p for p in obj.parts if p not in slot_names]:
         raise SceneError(f"the shape has no part {unknown[0]!r} (it has {', '.join(slot_names)})", path=f"{path}.parts")
-    columns = []
+    columns: list[NDArray[np.int32]] = []
     for k, part in enumerate(slot_names):
+        image = built.textures[k] if built.textures else None
+        # A mesh file's own colours hold until the scene says otherwise.
+        color = built.colors[k] if built.colors and "material" not in obj.model_fields_set else None
         if part in obj.parts:
             columns.append(materials.add(obj.parts[part], read.at(f"parts.{part}"), len(read.frame)))
-        elif k == 0:
+        elif k == 0 or image is not None or color is not None:
+            texture = None if image is None else textures.image(image)
             columns.append(materials.add(obj.material, read.at("material"), len(read.frame), texture=texture, color=color))
         else:
             columns.append(columns[-1])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,7 @@ def render(
         raise ImgsynthError(f"expected n ≥ 1, start ≥ 0 and seed ≥ 0, got n={n}, start={start}, seed={seed}")
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
     header = _header(loaded, n, seed, start, sampler, device)
-    _try_one(loaded, seed, start, sampler)
+    _try_one(loaded, seed, start, sampler, device)
     root = Path(out)
     todo = writer.create(root, header, resume)
     done = n - sum(part.count for part in todo)
@@ -115,8 +117,12 @@ def render(
     return root
 
 
-def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler) -> None:
-    """Compose one frame, so that a bad value or a missing asset is said before any file is made."""
+def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler, device: str) -> None:
+    """Compose one frame, so that a bad value, a missing asset or device is said before any file is made."""
+    from imgsynth.render import renderer
+
+    if device != "cpu":
+        renderer("raster", device)
     plan = loaded.plan()
     try:
         compose(plan, plan.sample(seed, [index], sampler), folder=loaded.folder)
@@ -149,13 +155,14 @@ def _rendered(
             _render_part(loaded, header, root, part, device)
             yield part
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_quiet_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     waiting: dict[Future[None], Part] = {}
     queue = iter(todo)
     try:
         while True:
-            while len(waiting) < 2 * workers and (part := next(queue, None)) is not None:
-                waiting[pool.submit(_render_part, loaded, header, root, part, device)] = part
+            with _unsignalled():
+                while len(waiting) < 2 * workers and (part := next(queue, None)) is not None:
+                    waiting[pool.submit(_render_part, loaded, header, root, part, device)] = part
             if not waiting:
                 break
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -167,11 +174,14 @@ def _rendered(
         raise
 
 
-def _quiet_worker() -> None:
-    """Leave Ctrl-C to the parent: it lets running parts finish and cancels the rest."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _unsignalled() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start, which inherit that: they finish their part, and the parent says what happened."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _render_part(loaded: scenefile.Scene, header: Header, root: Path, part: Part, device: str) -> None:

@@ -122,7 +122,7 @@ def schema() -> dict[str, Any]:
 
     made, definitions = shared(made), shared(definitions)
     definitions |= {name: {"anyOf": json.loads(text)} for text, name in laws.items()}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "imgsynth scene", **made, "$defs": definitions}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "imgsynth scene", "$defs": definitions}
 
 
 def _key(path: str) -> Key:

@@ -41,7 +41,6 @@ def test_shipped_scenes_load_and_fit_the_schema(name):
 
 def test_schema_is_valid_and_refuses_what_the_parser_refuses():
     jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
-    assert len(json.dumps(VALIDATOR.schema)) < 60_000
     good = yaml.safe_load(GOOD)
     VALIDATOR.validate(good)
     for wrong in ({"nmae": "x"}, {"camera": {"fov_deg": "wide"}}, {"camera": {"fov_deg": {"uniform": [1]}}}, {"image": {"size": [0, 4]}}):

@@ -19,12 +19,12 @@ Read = Callable[[str], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Built:
-    """Meshes for m rows: row r shows meshes[mesh[r]]. A mesh file may bring a texture and a colour of its own."""
+    """Meshes for m rows: row r shows meshes[mesh[r]]. A mesh file may bring a texture and a colour for each slot."""
 
     meshes: Meshes
     mesh: NDArray[np.intp]
-    texture: U8 | None = None
-    color: F64 | None = None  # linear RGB
+    textures: tuple[U8 | None, ...] = ()
+    colors: tuple[F64 | None, ...] = ()  # linear RGB
 
 
 def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) -> Built:
@@ -92,4 +92,4 @@ def _from_file(spec: MeshSpec, m: int, folder: Path | None) -> Built:
     from imgsynth.shapes.meshfile import load_mesh
 
     loaded = load_mesh((folder or Path()) / spec.file, scale=spec.unit, up_axis=spec.up_axis)
-    return Built(loaded.meshes, np.zeros(m, np.intp), loaded.texture, loaded.color)
+    return Built(loaded.meshes, np.zeros(m, np.intp), loaded.textures, loaded.colors)
