@@ -1,15 +1,16 @@
-"""Skeletons of the ten digits as people write them, compiled to linear maps from control points to pen points.
+"""Skeletons of the ten digits as people write them, compiled to linear maps from controls to pen points.
 
-A skeleton is a text: strokes parted by ``/``, control points by ``,``, each "x y" in percent of the glyph's height
-(y up). A smooth curve (uniform Catmull-Rom) passes through them; ``*`` makes a corner. A curve through control
-points is linear in them, so a skeleton compiles to a matrix of P × C weights, and thousands of glyphs with
-moved control points cost one matrix product.
+A skeleton is a text: strokes parted by ``/``, control points by ``,``, each "x y" in percent of the glyph's
+height (y up). A smooth curve (uniform Catmull-Rom) passes through them; ``*`` makes a corner. A curve through
+control points is linear in them, so a skeleton compiles to a matrix of P × C weights, and thousands of glyphs
+with moved control points cost one matrix product.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,7 @@ SKELETONS: dict[str, tuple[tuple[float, str], ...]] = {
         (1.0, "28 100,8 86,12 64,28 54,46 66,48 88,30 100/28 54,4 36,6 10,28 0,52 12,52 36,28 54"),
         (0.9, "56 96,36 100,12 90,12 70,36 52,52 28,42 4,16 0,2 18,16 44,38 62,56 84,58 96"),
         (0.8, "26 54,8 70,12 92,32 100,48 86,40 62,16 42,4 20,18 0,42 4,52 24,42 46,26 54"),
+        (0.5, "52 92,28 100,10 84,30 56,40 30,30 4,16 2,14 18,30 46,56 82"),
         (0.6, "44 94,20 98,10 80,26 60,42 36,36 6,16 2,8 20,22 46,40 70,46 92"),
     ),
     "9": (
@@ -115,7 +117,9 @@ class Skeletons:
     names: tuple[str, ...]  # glyphs, sorted
     first: NDArray[np.intp]  # (g + 1,) glyph i owns skeletons first[i] .. first[i + 1]
     upto: F64  # (s,) cumulative weight within the glyph, the last being 1
-    controls: F64  # (s, CONTROLS, 2) in units of the glyph's height, centred on the skeleton's box
+    controls: NDArray[
+        np.complex128
+    ]  # (s, CONTROLS) x + iy in units of the glyph's height, centred on the skeleton's box
     weights: F64  # (s, POINTS, CONTROLS) pen points = weights @ controls
     stroke: NDArray[np.intp]  # (s, POINTS) which stroke a pen point belongs to
     ink: NDArray[np.bool_]  # (s, POINTS - 1) whether the pen is down between a point and the next
@@ -136,7 +140,7 @@ def skeletons() -> Skeletons:
     return Skeletons(names, np.concatenate([[0], np.cumsum(counts)]), np.concatenate(share), *stacked)
 
 
-Part = tuple[F64, F64, NDArray[np.intp], NDArray[np.bool_], F64, F64]
+Part = tuple[NDArray[np.complex128], F64, NDArray[np.intp], NDArray[np.bool_], F64, F64]
 
 
 def _compile(text: str) -> Part:
@@ -154,8 +158,8 @@ def _compile(text: str) -> Part:
         weights[row : row + n, column : column + len(points)] = _resample(dense, points, n)
         along[row : row + n] = np.linspace(0, 1, n)
         row, column = row + n, column + len(points)
-    padded = np.zeros((CONTROLS, 2))
-    padded[: len(controls)] = controls - (controls.min(0) + controls.max(0)) / 2
+    padded = np.zeros(CONTROLS, np.complex128)
+    padded[: len(controls)] = (controls - (controls.min(0) + controls.max(0)) / 2) @ [1, 1j]
     return padded, weights, stroke, np.diff(stroke) == 0, along, lengths[stroke]
 
 
@@ -169,13 +173,13 @@ def _read(stroke: str) -> tuple[F64, NDArray[np.bool_]]:
 def _curve(count: int, corner: NDArray[np.bool_], steps: int = 24) -> F64:
     """Weights (n, count) of a dense polyline on the curve; corners end one smooth piece and begin the next.
 
-    Catmull and Rom, "A class of local interpolating splines", 1974: tangents are half the chord of the neighbours,
-    at the ends of a piece those of the parabola through its last three points.
+    Catmull and Rom, "A class of local interpolating splines", 1974: tangents are half the chord of the
+    neighbours, at the ends of a piece those of the parabola through its last three points.
     """
     ends = [0, *np.flatnonzero(corner[1:-1]) + 1, count - 1]
     eye = np.eye(count)
     rows = []
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
+    for a, b in pairwise(ends):
         p = eye[a : b + 1]
         inner = (p[2:] - p[:-2]) / 2
         first = p[1] - p[0] if len(p) == 2 else 2 * (p[1] - p[0]) - inner[0]
