@@ -257,7 +257,7 @@ def test_confused_pairs_are_ranked_and_shared_by_class(results):
 
 def test_numbers_as_text():
     assert percent(0.95123) == "95.1 %" and points(-0.0141) == "−1.4" and points(0.0141) == "+1.4"
-    assert [number(v) for v in (0.4, 0.0304, 25.6, 3.123)] == ["0.40", "0.030", "26", "3.1"]
+    assert [number(v) for v in (0.4, 0.0304, 25.6, 12345)] == ["0.40", "0.030", "26", "12,000"]
     assert interval([0.1, 0.25]) == "[10.0, 25.0 %]" and interval([-0.1, 0.2], points) == "[−10.0, +20.0]"
 
 

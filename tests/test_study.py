@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+import imgsynth
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ImgsynthError, SceneError
 from imgsynth.evaluate.scaling import fit_scaling
@@ -236,6 +242,48 @@ def test_a_worker_s_error_reaches_the_caller(folder):
 class RefusingLearner(CentroidLearner):
     def train(self, data, seed, weights, progress, checkpoint):
         raise DataError("this learner refuses")
+
+
+def sleep_for_ever(progress):
+    progress(0, 1)
+    time.sleep(600)
+
+
+def test_workers_end_when_the_study_is_killed(tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import multiprocessing, threading, time\n"
+        "from imgsynth.study.workers import Crew\n"
+        "from test_study import sleep_for_ever\n"
+        "if __name__ == '__main__':\n"
+        "    with Crew(2, 2) as crew:\n"
+        "        job = lambda: crew.run(sleep_for_ever, [(), ()], lambda done: None)\n"
+        "        threading.Thread(target=job, daemon=True).start()\n"
+        "        while len(multiprocessing.active_children()) < 2: time.sleep(0.05)\n"
+        "        print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    env = {**os.environ, "PYTHONPATH": str(Path(imgsynth.__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=env)
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(children) == 2
+    time.sleep(1)  # past the start of the workers, else they fail for another reason
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 60
+    while any(running(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(running(pid) for pid in children)
+
+
+def running(pid):
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 def test_test_images_are_scored_after_all_training(folder):
@@ -591,9 +639,6 @@ def test_a_class_without_test_images_has_no_accuracy():
 
 
 def test_importing_the_study_loads_neither_torch_nor_matplotlib():
-    import subprocess
-    import sys
-
     code = (
         "import sys, imgsynth.study; print([m for m in ('torch', 'warp', 'matplotlib') if m in sys.modules])"
     )
@@ -602,8 +647,6 @@ def test_importing_the_study_loads_neither_torch_nor_matplotlib():
 
 
 def test_full_disk_is_one_line(folder, monkeypatch):
-    import errno
-
     write(folder)
 
     def full(*_args, **_options):

@@ -123,7 +123,7 @@ def scaling_plot(scaling: Mapping[str, Any]) -> str:
         axes.plot(
             n[~seen], curve[~seen], color=color, linewidth=1.6, linestyle=(0, (2, 2)), label="extrapolated"
         )
-        if fit["C"] > 0.05 * curve.min() / 100:
+        if fit["identified"] and fit["C"] > 0.05 * curve.min() / 100:
             axes.axhline(
                 100 * fit["C"], color=SOFT, linewidth=1, linestyle=(0, (5, 3)), label="transfer gap C"
             )

@@ -182,7 +182,9 @@ def points(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Two significant digits."""
+    """Two significant digits; thousands in full."""
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.2g}'):,.0f}"
     return f"{value:#.2g}".removesuffix(".").replace("-", "−")
 
 
