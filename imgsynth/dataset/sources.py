@@ -2,15 +2,14 @@
 
 DATA is one of
 
-    PATH                      a dataset of imgsynth (a folder with dataset.json)
-    PATH.npz                  `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers (n,), and,
-    where wanted,
-                              `classes` (K,) names and `groups` (n,); read without pickle
-    PATH                      an image folder: a folder of images for each class
-    sklearn:digits[:SPLIT]    1,797 real digits 8×8; SPLIT is train, validation, test or all (default)
+    PATH                            a dataset of imgsynth (a folder with dataset.json)
+    PATH                            an image folder: a folder of images for each class
+    PATH.npz                        `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers
+                                    (n,), and, where wanted, `classes` (K,) names and `groups` (n,); read
+                                    without pickle. Without `classes` they are called by their numbers
+    sklearn:digits[:SPLIT]          1,797 real digits 8×8; SPLIT: train, validation, test or all (default)
     torchvision:NAME:ROOT[:SPLIT]   MNIST, FashionMNIST, USPS, CIFAR10, SVHN or GTSRB as torchvision keeps
-    them; never downloads;
-                              SPLIT is train (default), test or all
+                                    them, never downloaded; SPLIT: train (default), test or all
 
 Any of them may end in `#train`, `#validation` or `#test`: that part of the fixed split of
 `imgsynth.dataset.split` (70/15/15 %, seed 0, by group where there are groups). So `signs#train` and

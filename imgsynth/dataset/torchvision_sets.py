@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,7 @@ def load_torchvision(spec: str) -> LabelledImages:
     if not folder.is_dir():
         raise DataError(f"{spec}: no such folder: {folder}")
     name = known[name.lower()]
-    read: Callable[[str], LabelledImages]
-    if name == "GTSRB":
-        read = lambda p: load_gtsrb(folder, p)  # noqa: E731
-    else:
-        read = lambda p: _load_torchvision_class(name, folder, p)  # noqa: E731
+    read = partial(load_gtsrb, folder) if name == "GTSRB" else partial(_load_torchvision_class, name, folder)
     if part == "all":
         return concat(read("train"), read("test"), name=f"torchvision:{name}:all")
     return read(part)
@@ -49,10 +45,9 @@ def load_torchvision(spec: str) -> LabelledImages:
 def load_gtsrb(root: Path, part: str) -> LabelledImages:
     """German traffic signs (Stallkamp et al. 2012) from the official files. `part` is train or test.
 
-    Train: class folders 00000 … 00042, each with GT-000NN.csv (`;` between columns); groups are
-        `class_track`, 30 frames of one sign a track, which must never be parted. Test: GT-final_test.csv
-        beside or above Final_Test/Images; no tracks are known. Classes are called by their folder, 00000 …
-        00042.
+    Train: class folders 00000 … 00042, each with GT-000NN.csv (`;` between columns); groups are `class_track`,
+    30 frames of one sign a track, which must never be parted. Test: GT-final_test.csv beside or above
+    Final_Test/Images; no tracks are known. Classes are called by their folder, 00000 … 00042.
     """
     bases = [root / "gtsrb", root / "gtsrb" / "GTSRB", root / "GTSRB", root]
     if part == "test":
@@ -66,14 +61,9 @@ def load_gtsrb(root: Path, part: str) -> LabelledImages:
     folders = [b / "GTSRB" / "Training" for b in bases] + [b / "Training" for b in bases] + [root]
     held = [f for f in folders if (f / "00000" / "GT-00000.csv").is_file()]
     home = _first(held or [f / "00000" / "GT-00000.csv" for f in folders], f"torchvision:GTSRB:{root}:train")
-    classes = sorted(p for p in home.iterdir() if p.is_dir() and re_class(p.name))
+    classes = sorted(p for p in home.iterdir() if p.is_dir() and len(p.name) == 5 and p.name.isdigit())
     tables_of = [(p / f"GT-{p.name}.csv", p) for p in classes]
     return _from_tables(tables_of, home, "torchvision:GTSRB:train", tracks=True)
-
-
-def re_class(name: str) -> bool:
-    """Whether a folder is called like a GTSRB class (five digits)."""
-    return len(name) == 5 and name.isdigit()
 
 
 def _from_tables(tables: list[tuple[Path, Path]], root: Path, name: str, tracks: bool) -> LabelledImages:

@@ -67,7 +67,7 @@ def bootstrap_mean(
         seed: of the resampling.
         level: wanted coverage.
         method: `percentile` (expanded, see `percentile_shares`), or `bca` (bias-corrected and accelerated,
-            Efron 1987, eq. 2.3 and jackknife acceleration; one column).
+            Efron 1987, acceleration by jackknife; one column).
 
     Raises:
         DataError: no value, a value that is not finite, groups of another length, an unknown method.
@@ -96,7 +96,7 @@ def paired_difference(
 ) -> Difference:
     """Mean of a − b over the same images (and runs, where there are columns), with its percentile interval.
 
-    p is twice the smaller share of resampled differences on either side of 0 (Davison & Hinkley 1997, §4.4:
+    p is twice the smaller share of resampled differences on either side of 0 (Davison & Hinkley 1997:
     one added above and below, so it is never 0).
 
     Raises:
