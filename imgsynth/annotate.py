@@ -1,9 +1,9 @@
-"""Labels of every instance from a renderer's buffers: boxes, areas, fractions, poses; vectorized over the batch.
+"""Labels of every instance from a renderer's buffers: boxes, areas, fractions, poses.
 
-Conventions (also `docs`): boxes are half-open xyxy pixels. The visible box is tight on the visible mask. The amodal
-box bounds the projection of the whole object, also outside the frame; of an object that crosses the near plane, of
-the part before it (cut exactly, at the edges' crossing points). An object wholly behind the near plane has zeros for
-boxes and areas, and counts as wholly truncated.
+Boxes are half-open xyxy pixels. The visible box is tight on the visible mask. The
+amodal box bounds the projection of the whole object, also outside the frame; of an object that crosses the
+near plane, of the part before it (cut exactly, at the edges' crossing points). An object wholly behind the
+near plane has zeros for boxes and areas, and counts as wholly truncated.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def box(x: float = 1.0, y: float = 1.0, z: float = 1.0) -> Mesh:
 
 
 def grid_quad(cells: int = 1, two_sided: bool = True, jitter: float = 0.0) -> Mesh:
-    """Unit square in z = 0 about the origin, facing up, of cells² pairs of triangles; inner vertices may be jittered."""
+    """Unit square in z = 0 about the origin, facing up, of cells² pairs of triangles; inner vertices may be
+    jittered.
+    """
     t = np.linspace(-0.5, 0.5, cells + 1)
     y, x = np.meshgrid(t, t, indexing="ij")
     vertices = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
@@ -200,8 +202,12 @@ def texture_pool(images: Sequence[np.ndarray]) -> TexturePool:
             offset += len(texels[-1])
             if max(level.shape[:2]) == 1:
                 break
-            h, w = max(level.shape[0] // 2, 1), max(level.shape[1] // 2, 1)
-            level = level[: 2 * h, : 2 * w].reshape(h, -1, w, level.shape[1] // w, 4).mean((1, 3))
+            h, w = (max(side // 2, 1) for side in level.shape[:2])
+            y, x = (
+                np.minimum(np.arange(2 * n), side - 1)
+                for n, side in zip((h, w), level.shape[:2], strict=True)
+            )
+            level = level[y][:, x].reshape(h, 2, w, 2, 4).mean((1, 3))
         first.append(len(start))
     return TexturePool(
         np.concatenate(texels), np.array(first, np.int32), np.array(start, np.int64), np.array(size, np.int32)

@@ -40,7 +40,8 @@ def crossing(box: F64, size: tuple[int, int]) -> NDArray[np.bool_]:
 class Grids:
     """Off-screen grids of some objects: every s-th pixel centre of the infinite image, at most GRID a side.
 
-    Cells are whole multiples of a pixel, s = 1 for boxes up to GRID pixels, so there areas are exact pixel counts.
+    Cells are whole multiples of a pixel, s = 1 for boxes up to GRID pixels, and then areas are exact
+    pixel counts.
 
     Attributes:
         stride: (I, 2) pixels between samples.
@@ -72,7 +73,8 @@ class Grids:
 
     def areas(self, marks: NDArray[np.uint8]) -> F64:
         """(I,) area outside the frame in pixels², from the marked cells."""
-        return counts(marks, self.start) * self.stride[:, 0] * self.stride[:, 1]
+        area: F64 = counts(marks, self.start).astype(np.float64) * self.stride[:, 0] * self.stride[:, 1]
+        return area
 
 
 def counts(marks: NDArray[np.uint8], start: I64) -> I64:

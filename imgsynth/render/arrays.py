@@ -2,8 +2,8 @@
 # mypy: ignore-errors
 """The structs that the Warp kernels share, and how numpy fills arrays of them.
 
-What a kernel reads per row, frame or material is one struct, loaded once into registers: separate arrays would be
-fetched again after every store, as a compiler cannot know that they do not overlap.
+What a kernel reads per row, frame or material is one struct, loaded once into registers: separate arrays
+would be fetched again after every store, as a compiler cannot know that they do not overlap.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _start() -> None:
     if hasattr(wp.config, "log_level"):
         wp.config.log_level = wp.LOG_ERROR
     else:
-        wp.config.quiet = True
+        wp.config.quiet = True  # type: ignore[attr-defined]
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -34,7 +34,7 @@ def _start() -> None:
 
 
 class Memory:
-    """One device's arrays. Scratch grows and is kept from launch to launch; a renderer is for one thread at a time."""
+    """One device's arrays; scratch grows and is kept, so a renderer is for one thread at a time."""
 
     def __init__(self, device: str):
         _start()
@@ -62,7 +62,7 @@ class Memory:
         return wp.array(np.empty((*shape, *inner), scalar), dtype=dtype, device=self.device, copy=False)
 
     def scratch(self, name: str, count: int, dtype: Any, fill: Any = None) -> Any:
-        """At least `count` elements under a name, kept for the next round; the first `count` filled if asked."""
+        """At least `count` elements kept under a name; the first `count` filled if asked."""
         held = self._scratch.get(name)
         if held is None or len(held) < count:
             held = self._scratch[name] = self.empty((max(count + count // 4, 1),), dtype)

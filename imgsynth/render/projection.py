@@ -20,7 +20,7 @@ def camera_from_object(batch: SceneBatch) -> F64:
 
 
 def spans(counts: I64) -> tuple[I64, I64]:
-    """Rows and positions of ragged lists laid end to end: `counts` [2, 1] gives rows [0, 0, 1], positions [0, 1, 0]."""
+    """Rows and positions of ragged lists end to end: `counts` [2, 1] gives [0, 0, 1], [0, 1, 0]."""
     rows = np.repeat(np.arange(len(counts)), counts)
     starts = np.cumsum(counts) - counts
     return rows, np.arange(len(rows)) - starts[rows]
@@ -42,7 +42,7 @@ def projected_boxes(batch: SceneBatch, rows: I64 | None = None) -> F64:
         return np.zeros((0, 4))
     pose = camera_from_object(batch)[rows]
     linear = pose[:, :3, :3] * table.scale[rows][:, None, :]
-    mesh, frame = table.mesh[rows], table.frame[rows]
+    mesh, frame = table.mesh[rows].astype(np.int64), table.frame[rows]
     near, k = batch.cameras.near[frame], batch.cameras.k[frame]
 
     counts = pool.vertex_start[mesh + 1] - pool.vertex_start[mesh]

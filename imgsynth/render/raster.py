@@ -2,10 +2,10 @@
 
 What it promises beside the `Renderer` protocol:
 
-- Labels do not depend on `samples`: with more than one colour sample a pixel they come from a pass of their own.
+- Labels do not depend on `samples`: with more than one a pixel they come from a pass of their own.
 - A frame's bytes do not depend on its batch; depth ties go to the instance and triangle that come first.
-- Closed meshes are culled by winding, so a closed object cut by the near plane shows no inside; two-sided ones
-  show both sides. A one-sided open mesh casts shadows only with faces turned from the sun.
+- Closed meshes are culled by winding, so one cut by the near plane shows no inside; two-sided ones show
+  both sides. Shadows are cast by faces turned from the sun, so an open mesh should be two-sided.
 """
 
 from __future__ import annotations
@@ -126,10 +126,17 @@ class RasterRenderer:
         geo.slots = up(pool.slots, wp.int32)
         geo.materials = up(
             pack(
-                Material, base_color=mat.base_color, emission=mat.emission, uv_scale=mat.uv_scale, metallic=mat.metallic,
-                roughness=mat.roughness, alpha_cutoff=mat.alpha_cutoff, texture=mat.texture,
-            ), Material,
-        )  # fmt: skip
+                Material,
+                base_color=mat.base_color,
+                emission=mat.emission,
+                uv_scale=mat.uv_scale,
+                metallic=mat.metallic,
+                roughness=mat.roughness,
+                alpha_cutoff=mat.alpha_cutoff,
+                texture=mat.texture,
+            ),
+            Material,
+        )
         geo.texels = up(np.ascontiguousarray(tex.texels).view("<u4").reshape(-1), wp.uint32)
         geo.first_level = up(tex.first_level, wp.int32)
         geo.level_start = up(tex.level_start, wp.int64)
@@ -223,9 +230,14 @@ class _Round:
         height, width = self.size
         samples = height * width * k * k
         target = self._target(
-            mode, base=self.frame * samples, map=np.tile([k, 0.0, k, 0.0], (self.count, 1)), window=self.window,
-            columns=np.full(self.count, width * k), lines=np.full(self.count, height * k), window_start=start[:-1],
-        )  # fmt: skip
+            mode,
+            base=self.frame * samples,
+            map=np.tile([k, 0.0, k, 0.0], (self.count, 1)),
+            columns=np.full(self.count, width * k),
+            lines=np.full(self.count, height * k),
+            window=self.window,
+            window_start=start[:-1],
+        )
         target.keys = self.mem.scratch(f"keys{mode}", self.run.frames * samples, wp.uint64, EMPTY)
         target.marks = self.mem.scratch("marks", int(start[-1]) if mode == LABEL else 0, wp.uint8, 0)
         self._rasterize(target, self.sizes > 0, self.projected)
@@ -238,9 +250,13 @@ class _Round:
             return np.zeros(self.count)
         grids = amodal.Grids(self.box, rows, self.size)
         target = self._target(
-            SILHOUETTE, base=grids.start[:-1], map=grids.affine, columns=grids.extent[:, 0], lines=grids.extent[:, 1],
+            SILHOUETTE,
+            base=grids.start[:-1],
+            map=grids.affine,
+            columns=grids.extent[:, 0],
+            lines=grids.extent[:, 1],
             window=grids.frame,
-        )  # fmt: skip
+        )
         target.marks = self.mem.scratch("outside", int(grids.start[-1]), wp.uint8, 0)
         self._rasterize(target, rows, self.projected)
         return grids.areas(self.mem.down(target.marks))

@@ -1,4 +1,4 @@
-"""Host side of the renderer, in numpy: matrices, ranges and tables for a run of frames, with no loop over frames."""
+"""Host side of the renderer, in numpy: matrices, ranges and tables of a run of frames."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def frame_fields(run: Run, rows: Tables) -> Arrays:
     height = ground.height[part].astype(np.float64)
     drop = height - eye[:, 2]
     present = ground.present[part] & (drop != 0) & (ground.material[part] >= 0)
-    # Along the ray of depth 1 the plane lies at depth drop / (ray · z): its inverse is linear in the image point.
+    # Along the ray of depth 1 the plane lies at depth drop / (ray · z): its inverse is linear in the image
+    # point.
     plane = (camera @ inverse_k)[:, 2] / np.where(drop == 0, 1.0, drop)[:, None]
     return {
         "ground": np.where(present[:, None], plane, 0.0),
@@ -159,7 +160,7 @@ def _and_ground(values: NDArray[Any], n: int) -> NDArray[Any]:
 
 
 def blocks(counts: I64, keep: NDArray[np.bool_], size: int) -> NDArray[np.int32]:
-    """Work items (row, first, last): the ranges [0, counts[row]) of all kept rows in pieces of at most `size`."""
+    """Work items (row, first, last): the ranges [0, counts[row]) of kept rows, at most `size` long."""
     row, piece = spans(np.where(keep, -(-counts // size), 0))
     first = piece * size
     return np.stack([row, first, np.minimum(first + size, counts[row])], axis=1).astype(np.int32)
@@ -168,8 +169,9 @@ def blocks(counts: I64, keep: NDArray[np.bool_], size: int) -> NDArray[np.int32]
 def light_frames(run: Run) -> tuple[F64, F64]:
     """(n, 3, 3) rows x, y and height towards the sun of each frame's light space, and its origin (n, 3).
 
-    Looking from the sun, x × y points away from it as in any camera's frame, so winding means the same. The origin is
-    the middle of the objects: far from the world's origin single precision still tells heights apart.
+    Looking from the sun, x × y points away from it as in any camera's frame, so winding means the same. The
+    origin is the middle of the objects: far from the world's origin single precision still tells heights
+    apart.
     """
     lo, hi = run.lo, run.hi
     sun = run.batch.lights.sun_direction[lo:hi].astype(np.float64)

@@ -3,15 +3,15 @@
 # ruff: noqa: UP018, SIM102
 """Deferred shading and labels from a visibility buffer: Warp kernels, one source for CPU and CUDA.
 
-Each pixel's samples are grouped by the surface they see (an instance's material slot, and faces that point the
-same way); a group is shaded once, at the mean of its samples, in the camera's frame.
+Each pixel's samples are grouped by the surface they see (an instance's material slot, and faces that point
+the same way); a group is shaded once, at the mean of its samples, in the camera's frame.
 """
 
 from __future__ import annotations
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, Material, Row, View
+from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, Material, View
 from imgsynth.render.texturing import background, filtered
 
 wp.set_module_options(OPTIONS)
@@ -158,9 +158,9 @@ def ground_surface(geo: Geometry, frame: FrameData, seen: Seen, q: wp.vec3) -> S
 def mesh_surface(geo: Geometry, seen: Seen, q: wp.vec3, exact: bool) -> Surface:
     """The triangle seen along the ray through image point q = (x, y, 1).
 
-    It works on the triangle itself, in its object's frame, not on projected vertices: so it holds for triangles cut
-    by the near plane too. Where q is the sample itself (`exact`) the depth is the visibility buffer's; else it is
-    where the ray meets the triangle's plane.
+    It works on the triangle itself, in its object's frame, not on projected vertices: so it holds for
+    triangles cut by the near plane too. Where q is the sample itself (`exact`) the depth is the visibility
+    buffer's; else it is where the ray meets the triangle's plane.
     """
     row = geo.rows[seen.row]
     index = row.first_face + seen.triangle
@@ -212,7 +212,7 @@ def mesh_surface(geo: Geometry, seen: Seen, q: wp.vec3, exact: bool) -> Surface:
 
 @wp.func
 def facing(n: wp.vec3, to_eye: wp.vec3) -> wp.vec3:
-    """Unit normal, turned just so far that it does not point away from the eye, as smooth normals may at a rim."""
+    """Unit normal, turned just so far that it does not point away, as smooth normals may at a rim."""
     out = unit(n)
     away = wp.dot(out, to_eye)
     if away < 0.0:
@@ -307,9 +307,9 @@ def radiance(
     """Light reflected to v: metallic-roughness BSDF under a sun and a constant environment.
 
     Trowbridge–Reitz distribution, height-correlated Smith masking and Schlick's Fresnel term as in glTF 2.0,
-    appendix B; Lambert below it, weighted by (1 - F)(1 - metallic). `sun` is the irradiance, on a surface facing
-    it, that passed the shadow test. The environment reflects by Fresnel's term at n·v, held down by roughness,
-    so a white furnace is never outshone.
+    appendix B; Lambert below it, weighted by (1 - F)(1 - metallic). `sun` is the irradiance, on a surface
+    facing it, that passed the shadow test. The environment reflects by Fresnel's term at n·v, held down by
+    roughness, so a white furnace is never outshone.
     """
     rough = material.roughness
     f0 = wp.vec3(DIELECTRIC, DIELECTRIC, DIELECTRIC) * (1.0 - material.metallic) + albedo * material.metallic
@@ -335,8 +335,15 @@ def radiance(
 
 @wp.func
 def shaded(
-    geo: Geometry, view: View, frame: FrameData, two_sided: int, surface: Surface, n: wp.vec3, v: wp.vec3, at: wp.vec3
-) -> wp.vec3:  # fmt: skip
+    geo: Geometry,
+    view: View,
+    frame: FrameData,
+    two_sided: int,
+    surface: Surface,
+    n: wp.vec3,
+    v: wp.vec3,
+    at: wp.vec3,
+) -> wp.vec3:
     """Radiance towards the camera of the surface point `at` (camera frame)."""
     if surface.material < 0:
         return wp.vec3(0.0, 0.0, 0.0)
@@ -350,7 +357,7 @@ def shaded(
         albedo = wp.cw_mul(albedo, filtered(geo, material.texture, uv, du, dv, False))
     sun = frame.irradiance
     if frame.shadow_base >= wp.int64(0) and wp.dot(n, frame.sun) > 0.0:
-        # A sheet casts its own shadow from where it is lit, so it needs most of a texel; closed meshes do not.
+        # A sheet casts a shadow from the side that is lit, so it needs most of a texel.
         bias = wp.where(two_sided == 1, 0.75, 0.05) * wp.max(frame.texel[0], frame.texel[1])
         plane = frame.light_from_camera * surface.face_normal
         sun = sun * lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)

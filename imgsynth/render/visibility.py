@@ -4,12 +4,12 @@
 """Vertex stage and visibility buffer: Warp kernels, one source for CPU and CUDA.
 
 Every target (colour samples, pixel-centre labels, shadow maps, off-screen silhouettes) is filled by the same
-kernel, `rasterize`. A vertex is (x, y, w) in double precision: image coordinates, and a `w` that is linear over
-the image and grows towards the eye (1/z for a pinhole, height towards the sun for a shadow map).
+kernel, `rasterize`. A vertex is (x, y, w) in double precision: image coordinates, and a `w` that is linear
+over the image and grows towards the eye (1/z for a pinhole, height towards the sun for a shadow map).
 
-No cracks and no double hits: the three coefficients of an edge function change sign exactly, bit for bit, when
-the edge is walked the other way, so a sample lies strictly on one side of a shared edge, or exactly on it, and
-there the signs of the coefficients decide.
+No cracks and no double hits: the three coefficients of an edge function change sign exactly, bit for bit,
+when the edge is walked the other way, so a sample lies strictly on one side of a shared edge, or exactly on
+it, and there the signs of the coefficients decide.
 """
 
 from __future__ import annotations
@@ -278,8 +278,8 @@ def draw(
     if area == ZERO:
         return
     if row.two_sided == 0:
-        # y points down, so what winds counter-clockwise to the eye has a negative area. Shadows are cast by the
-        # faces turned away from the sun: a lit face then never shadows itself.
+        # y points down, so what winds counter-clockwise to the eye has a negative area. Shadows are cast by
+        # the faces turned away from the sun: a lit face then never shadows itself.
         if (area * row.flip < ZERO) == (target.mode == MODE_SHADOW):
             return
     s = wp.where(area > ZERO, ONE, -ONE)

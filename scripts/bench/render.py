@@ -1,10 +1,11 @@
-"""Bench the renderer: ten objects, 27 k triangles, shadows and all labels, on one core, with PyBullet beside it.
+"""Bench the renderer: ten objects, 27 k triangles, shadows and all labels, on one core, with PyBullet beside
+it.
 
     python scripts/bench/render.py [--frames 32] [--repeats 5] [--sizes 256 512] [--json FILE]
 
-Every row is milliseconds a frame: the median over batches (ours) or frames (PyBullet's TinyRenderer, which draws
-colour, depth and ids, with and without shadows, no anti-aliasing). Both draw the same meshes from the same cameras.
-The process binds itself to one core, and libraries to one thread, before anything is measured.
+Every row is milliseconds a frame: the median over batches (ours) or frames (PyBullet's TinyRenderer, which
+draws colour, depth and ids, with and without shadows, no anti-aliasing). Both draw the same meshes from the
+same cameras. The process binds itself to one core, and libraries to one thread, before anything is measured.
 """
 
 from __future__ import annotations
@@ -26,8 +27,18 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
-from scenes_for_tests import Material, Mesh, Shot, Thing, box, icosphere, look_at, make_batch, pose  # noqa: E402
-from scenes_for_tests import random_rotations  # noqa: E402
+from scenes_for_tests import (  # noqa: E402
+    Material,
+    Mesh,
+    Shot,
+    Thing,
+    box,
+    icosphere,
+    look_at,
+    make_batch,
+    pose,
+    random_rotations,
+)
 
 from imgsynth.annotate import annotate  # noqa: E402
 from imgsynth.batch import SceneBatch  # noqa: E402
@@ -52,7 +63,9 @@ def torus(around: int, across: int) -> Mesh:
 
 
 def scene(frames: int, size: int, seed: int = 0) -> tuple[list[Shot], list[Mesh]]:
-    """Ten objects on the ground around the middle, seen from random places: spheres, tori and boxes, 27 k triangles."""
+    """Ten objects on the ground around the middle, seen from random places: spheres, tori and boxes, 27 k
+    triangles.
+    """
     rng = np.random.default_rng(seed)
     meshes = [icosphere(4), torus(60, 30), box()]  # 5,120 + 3,600 + 12 triangles
     kinds = [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
