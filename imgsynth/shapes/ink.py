@@ -56,7 +56,7 @@ def faces(points: int) -> I32:
 
 
 def fit(place: C128, offset: C128, height: F64, aspect: F64, equalize: F64) -> C128:
-    """Corners of ink centred, `height` tall and, where `aspect` is not 0, that times as wide; then equalized."""
+    """Corners of ink centred, `height` tall and, where `aspect` is not 0, that times as wide; equalized."""
     ink = place + offset
     x, y = np.ascontiguousarray(ink.real), np.ascontiguousarray(ink.imag)  # strided reductions are slow
     low, top = x.min(1) + 1j * y.min(1), x.max(1) + 1j * y.max(1)
@@ -65,7 +65,7 @@ def fit(place: C128, offset: C128, height: F64, aspect: F64, equalize: F64) -> C
     place = stretch(place - ((low + top) / 2)[:, None], wide, gain)
     offset = stretch(offset, wide, gain)
     if equalize.any():
-        offset = _equalized(place, offset, wide, gain, height, equalize)
+        offset = _equalized(place, offset, height, equalize)
     return place + offset
 
 
@@ -76,7 +76,7 @@ def stretch(points: C128, wide: F64, tall: F64) -> C128:
     return out
 
 
-def _equalized(place: C128, offset: C128, wide: F64, tall: F64, height: F64, share: F64) -> C128:
+def _equalized(place: C128, offset: C128, height: F64, share: F64) -> C128:
     """Offsets whose ink is thinner all round where there is much of it, thicker where there is little.
 
     The thresholds and the step are those of the spatial normalization in NIST's public-domain recognition
@@ -94,11 +94,13 @@ def _equalized(place: C128, offset: C128, wide: F64, tall: F64, height: F64, sha
     steps = np.select([area > MUCH[1], area > MUCH[0], area < LITTLE[1], area < LITTLE[0]], [-2, -1, 2, 1], 0)
     grow = (steps * share * STEP * height)[:, None]
     factor = np.maximum(1 + grow[:, :, None] / np.maximum(depth, 1e-9), FLOOR)
-    disc = offset[:, quads:]
-    normal = unit(stretch(disc, wide**-2.0, tall**-2.0))
-    reach = np.maximum((np.conj(normal) * disc).real, 1e-9)
-    disc = np.where(reach + grow < FLOOR * reach, FLOOR * disc, disc + normal * grow)
-    return np.concatenate([(quad * factor).reshape(m, -1), disc], 1)
+    disc = offset[:, quads:].reshape(m, -1, SIDES)
+    across, up = (
+        np.abs(radius).max(2, keepdims=True) / np.cos(np.pi / SIDES) for radius in (disc.real, disc.imag)
+    )
+    wider, taller = (np.maximum(1 + grow[:, :, None] / np.maximum(r, 1e-9), FLOOR) for r in (across, up))
+    disc = disc.real * wider + 1j * (disc.imag * taller)
+    return np.concatenate([(quad * factor).reshape(m, -1), disc.reshape(m, -1)], 1)
 
 
 def straightened(ink: C128, share: F64, height: F64) -> C128:
