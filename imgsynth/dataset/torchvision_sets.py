@@ -45,7 +45,7 @@ def load_torchvision(spec: str) -> LabelledImages:
 def load_gtsrb(root: Path, part: str) -> LabelledImages:
     """German traffic signs (Stallkamp et al. 2012) from the official files. `part` is train or test.
 
-    Train: class folders 00000 … 00042, each with GT-000NN.csv (`;` between columns); groups are `class_track`,
+    Train: class folders 00000 … 00042, each with GT-000NN.csv (`;` between columns); groups `class_track`,
     30 frames of one sign a track, which must never be parted. Test: GT-final_test.csv beside or above
     Final_Test/Images; no tracks are known. Classes are called by their folder, 00000 … 00042.
     """
