@@ -62,7 +62,7 @@ def areas(meshes: Meshes) -> NDArray[np.float64]:
 
 
 def bitmap(meshes: Meshes, samples: int = 32) -> NDArray[np.bool_]:
-    """(m, samples, samples): the unit square about the origin, row 0 at the top; a span a triangle and row."""
+    """(m, samples, samples) of the unit square, row 0 at the top; a span for each triangle and row."""
     m = len(meshes)
     x, y = ((0.5 + s * corners(meshes)[..., i]) * samples - 0.5 for i, s in ((0, 1.0), (1, -1.0)))
     spans = np.zeros((m, samples, samples + 1), np.int64)
@@ -77,8 +77,8 @@ def bitmap(meshes: Meshes, samples: int = 32) -> NDArray[np.bool_]:
         mesh, face = np.nonzero(low <= high)
         first = np.clip(np.ceil(low[mesh, face]), 0, samples).astype(int)
         after = np.clip(np.floor(high[mesh, face]) + 1, first, samples).astype(int)
-        np.add.at(spans, (mesh, row, first), 1)
-        np.add.at(spans, (mesh, row, after), -1)
+        np.add.at(spans[:, row], (mesh, first), 1)
+        np.add.at(spans[:, row], (mesh, after), -1)
     return spans.cumsum(2)[..., :samples] > 0
 
 
