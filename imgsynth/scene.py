@@ -312,6 +312,7 @@ class StrokesSpec(Spec):
     taper: Fraction = leaf(0.0)
     pressure: Annotated[Distribution, vector(2)] = leaf(0.0)
     box_aspect: NonNegative = leaf(0.0)
+    equalize: Fraction = leaf(0.0)
     straighten: Fraction = leaf(0.0)
 
 
