@@ -23,6 +23,7 @@ from imgsynth.study import StudySpec, load_study, run_study
 from imgsynth.study.cells import Cell, Pool
 from imgsynth.study.measure import Resampler, measure, scores
 from imgsynth.study.sets import _rows
+from imgsynth.study.spec import shown_source
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -461,6 +462,24 @@ def test_paths_start_at_the_study_file(folder, monkeypatch):
     (folder / "out").mkdir()
     assert study.locate("torchvision:MNIST:out:test") == f"torchvision:MNIST:{folder / 'out'}:test"
     assert study.locate("digits") == "digits"
+
+
+def test_shipped_studies_go_by_name(tmp_path, monkeypatch):
+    """Also beside an output folder of the same name, and whatever the place of installation."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    study = load_study("digits")
+    assert study.spec.name == "digits" and shown_source(study) == "digits"
+    assert shown_source(load_study(study.folder / "study.yaml")) == "digits"
+    assert study.locate(study.spec.synthetic.scene) == "digits"
+    (tmp_path / "digits" / "study.yaml").write_text(yaml.safe_dump(study_dict()))
+    assert load_study("digits").spec.name == "blobs"
+    assert shown_source(load_study("digits")) == "digits/study.yaml"
+    with pytest.raises(SceneError, match=r"nowhere.*no such file"):
+        load_study("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SceneError, match=r"empty/study\.yaml: no such file"):
+        load_study("empty")
 
 
 # ---- cells ----

@@ -45,7 +45,7 @@ from imgsynth.study.cells import (
 from imgsynth.study.measure import measure
 from imgsynth.study.progress import Bars
 from imgsynth.study.sets import Render, Sets, gather, plan_cells
-from imgsynth.study.spec import Study, StudySpec, load_study
+from imgsynth.study.spec import Study, StudySpec, load_study, shown_source
 from imgsynth.study.workers import Crew
 from imgsynth.version import __version__
 
@@ -66,7 +66,7 @@ def run_study(
     """Run a study, or go on with one, and return what it writes to results.json.
 
     Args:
-        source: study file, folder with a study.yaml, or a spec.
+        source: study file, folder with a study.yaml, name of a shipped scene that has one, or a spec.
         out: folder to work in; holds the results.
         workers: processes (default: one per core); figures do not depend on it.
         render: in place of `imgsynth.generate.render`.
@@ -97,7 +97,7 @@ def run_study(
             _score(crew, learner, cells, pools["test"], out / "cells", bars)
         with bars.stage("measure and report"):
             results = _results(study, sets, arms, curve, pools["test"], out / "cells")
-            results["what"] = _what(study, sets, learner, cells, looks, command, source)
+            results["what"] = _what(study, sets, learner, cells, looks, command)
             pictures = _pictures(study, sets, arms, pools["test"], out / "cells")
             write_results(results, out / "results.json")
             write_report(results, pictures, out / "report.html")
@@ -192,10 +192,8 @@ def _what(
     cells: list[Cell],
     looks: int,
     command: str | None,
-    source: str | Path | StudySpec,
 ) -> dict[str, Any]:
     spec = study.spec
-    file = "study.yaml" if isinstance(source, StudySpec) else Path(source).as_posix()
     return {
         "study": spec.model_dump(mode="json"),
         "study_digest": spec.digest(),
@@ -213,7 +211,7 @@ def _what(
         "test_looks": looks,
         "versions": {"imgsynth": __version__, **_versions()},
         "notes": sets.notes,
-        "commands": [command or f"imgsynth study {file} -o {spec.name}"],
+        "commands": [command or f"imgsynth study {shown_source(study)} -o {spec.name}"],
     }
 
 

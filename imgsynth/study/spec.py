@@ -24,8 +24,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from imgsynth.errors import SceneError
+from imgsynth.scenefile import shipped
 from imgsynth.yamlfile import Document, Spec, nearest, read_yaml, shown, validate
 
+STUDY_FILE = "study.yaml"
 ARMS = ("real", "synthetic", "both")
 
 
@@ -175,8 +177,9 @@ class Study:
 
 
 def load_study(source: str | Path | StudySpec) -> Study:
-    """Read a study file (or a folder with a study.yaml), or take a spec as it is; paths then start at the
-    current folder.
+    """Read a study: a file, a folder with a study.yaml, or the name of a shipped scene that has one.
+
+    A spec is taken as it is; its paths start at the current folder.
 
     Raises:
         SceneError: one line with file, line, path, what was expected and the nearest valid name.
@@ -184,6 +187,20 @@ def load_study(source: str | Path | StudySpec) -> Study:
     if isinstance(source, StudySpec):
         return Study(source)
     path = Path(source)
-    path = path / "study.yaml" if path.is_dir() else path
+    if not path.is_file():
+        here, shipped_here = path / STUDY_FILE, shipped().get(str(source))
+        named = shipped_here / STUDY_FILE if shipped_here else here
+        path = here if here.is_file() else named if named.is_file() else here if path.is_dir() else path
     document = read_yaml(path)
     return Study(validate(StudySpec, document), path.parent, document)
+
+
+def shown_source(study: Study) -> str:
+    """How to name the study on a command line: a shipped one by its name, wherever it is installed."""
+    file = study.document.file if study.document else None
+    if file is None:
+        return STUDY_FILE
+    for name, folder in shipped().items():
+        if file.name == STUDY_FILE and file.parent.resolve() == folder.resolve():
+            return name
+    return file.as_posix()
