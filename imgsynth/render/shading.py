@@ -99,7 +99,7 @@ def to_single(v: wp.vec3d) -> wp.vec3:
 @wp.func
 def unit(v: wp.vec3) -> wp.vec3:
     """v at length 1; zero stays zero."""
-    return v * (1.0 / wp.sqrt(wp.max(wp.dot(v, v), 1.0e-30)))
+    return v * (1.0 / wp.sqrt(wp.dot(v, v) + 1.0e-30))
 
 
 @wp.func

@@ -289,19 +289,26 @@ def draw(
     w0 = piece.p0[2]
     w1 = piece.p1[2]
     w2 = piece.p2[2]
+    # w is linear over the triangle; for slivers rounding could carry it off, so it stays between the corners'.
+    scale = ONE / (area * s)
+    w_step = (ea.a * w0 + eb.a * w1 + ec.a * w2) * scale
+    w_least = wp.min(w0, wp.min(w1, w2))
+    w_most = wp.max(w0, wp.max(w1, w2))
     wide = x_hi - x_lo >= wp.float64(WIDE)
     for y in range(int(y_lo), int(y_hi) + 1):
         py = wp.float64(y) + HALF
         ra = ea.b * py + ea.k
         rb = eb.b * py + eb.k
         rc = ec.b * py + ec.k
+        w_row = (ra * w0 + rb * w1 + rc * w2) * scale
         line = place.base + wp.int64(y) * wp.int64(place.columns)
         span = wp.vec2d(x_lo, x_hi)
         if wide:
             span = narrow(ea, ra, narrow(eb, rb, narrow(ec, rc, span)))
         if span[0] <= span[1]:
-            for x in range(int(span[0]), int(span[1]) + 1):
-                px = wp.float64(x) + HALF
+            first = int(span[0])
+            px = wp.float64(first) + HALF
+            for x in range(first, int(span[1]) + 1):
                 a = ea.a * px + ra
                 b = eb.a * px + rb
                 c = ec.a * px + rc
@@ -320,8 +327,11 @@ def draw(
                         at = at + wp.float32(wb / sum) * piece.c1 + wp.float32(wc / sum) * piece.c2
                         hit = there(geo, row, index, triangle, at)
                     if hit:
-                        w = (a * w0 + b * w1 + c * w2) / (a + b + c)
+                        w = w_step * px + w_row
+                        w = wp.where(w < w_least, w_least, w)
+                        w = wp.where(w > w_most, w_most, w)
                         emit(target, place, line + wp.int64(x), row.first_id + triangle, x, y, w)
+                px += ONE
 
 
 @wp.kernel
