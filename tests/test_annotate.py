@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,3 +118,9 @@ def test_any_id_map_is_counted_right(n: int, count: int, seed: int) -> None:
     for i in range(n):
         classes = np.concatenate([[0], instances.class_id[instances.of_frame(i)]])
         np.testing.assert_array_equal(semantic[i], classes[ids[i]])
+
+
+def test_annotating_needs_no_engine() -> None:
+    code = "import sys, imgsynth.annotate, imgsynth.render; print('warp' in sys.modules or 'torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

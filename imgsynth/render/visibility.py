@@ -289,7 +289,7 @@ def draw(
     w0 = piece.p0[2]
     w1 = piece.p1[2]
     w2 = piece.p2[2]
-    # w is linear over the triangle; for slivers rounding could carry it off, so it stays between the corners'.
+    # w is linear over the triangle; rounding could carry it off on slivers, so it stays between the corners'.
     scale = ONE / (area * s)
     w_step = (ea.a * w0 + eb.a * w1 + ec.a * w2) * scale
     w_least = wp.min(w0, wp.min(w1, w2))
