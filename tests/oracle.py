@@ -1,0 +1,252 @@
+"""An independent oracle for labels: a float64 ray caster in numpy that shares no code with the renderer.
+
+One ray per image point, Möller–Trumbore (J. Graphics Tools 2(1), 1997) against all triangles of all instances, plus
+the ground plane. Slow, simple, and made from the definitions in `imgsynth.batch` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from imgsynth.batch import SceneBatch
+
+PAIRS = 1 << 19  # rays × triangles worked on at once
+EDGE = 1e-12  # barycentric slack: a ray through a shared edge hits one side at least
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Image points: all pairs of `x` and `y`, both rising, in pixels."""
+
+    x: np.ndarray  # (w,)
+    y: np.ndarray  # (h,)
+
+    @staticmethod
+    def centres(size: tuple[int, int], per_pixel: int = 1) -> Grid:
+        """Pixel centres of an image (height, width), or the centres of `per_pixel`² cells of each pixel."""
+        h, w = (side * per_pixel for side in size)
+        return Grid((np.arange(w) + 0.5) / per_pixel, (np.arange(h) + 0.5) / per_pixel)
+
+    def moved(self, dx: float, dy: float) -> Grid:
+        """The same grid, elsewhere."""
+        return Grid(self.x + dx, self.y + dy)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w)."""
+        return len(self.y), len(self.x)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What the rays of one frame hit."""
+
+    instance: np.ndarray  # (h, w) id, 0 = background or ground
+    depth: np.ndarray  # (h, w) along camera z, inf where nothing is hit
+    normal: np.ndarray  # (h, w, 3) interpolated, unit, towards the camera; camera frame
+    face_normal: np.ndarray  # (h, w, 3) of the triangle's plane
+    face: np.ndarray  # (h, w) running number of the triangle in the frame; -1 ground, -2 nothing
+    alone: np.ndarray  # (R, h, w) whether the ray hits the frame's r-th instance, whatever is before it
+
+
+def camera_points(batch: SceneBatch, row: int) -> np.ndarray:
+    """(v, 3) vertices of an instance in its camera's frame, metres."""
+    table, pool = batch.instances, batch.meshes
+    a, b = pool.vertex_start[table.mesh[row] :][:2]
+    scaled = np.diag([*table.scale[row], 1.0])
+    camera = np.linalg.inv(batch.cameras.world_from_camera[table.frame[row]])
+    points = np.concatenate([pool.vertices[a:b].astype(np.float64), np.ones((b - a, 1))], 1)
+    return (points @ (camera @ table.world_from_object[row] @ scaled).T)[:, :3]
+
+
+def faces_of(batch: SceneBatch, row: int) -> np.ndarray:
+    """(f, 3) vertex numbers of an instance's triangles."""
+    a, b = batch.meshes.face_start[batch.instances.mesh[row] :][:2]
+    return batch.meshes.faces[a:b]
+
+
+def trace(
+    batch: SceneBatch, frame: int, grid: Grid, rows: np.ndarray | None = None, exhaustive: bool = False
+) -> Traced:
+    """Cast a ray through every point of `grid` in the camera of batch position `frame`.
+
+    Against instances `rows` (all of the frame's by default). `exhaustive` tests every ray against every triangle
+    instead of those near its image.
+    """
+    k, near = batch.cameras.k[frame], batch.cameras.near[frame]
+    h, w = grid.shape
+    x, y = (c.ravel() for c in np.meshgrid(grid.x, grid.y))
+    rays = np.linalg.solve(k, np.stack([x, y, np.ones_like(x)])).T
+    rays /= rays[:, 2:]  # so that a hit's parameter is its depth
+
+    depth, face, ids, normal, plane = _ground(batch, frame, rays, near)
+    rows = np.flatnonzero(batch.instances.frame == frame) if rows is None else rows
+    alone = np.zeros((len(rows), h * w), bool)
+    first = 0
+    for r, row in enumerate(rows):
+        points, faces = camera_points(batch, row), faces_of(batch, row)
+        for ray, triangle in _pairs(points[faces], k, near, grid, exhaustive):
+            t, b, c, hit = _hits(batch, row, points[faces[triangle]], rays[ray], near)
+            hit[hit] = _opaque(batch, row, triangle[hit], b[hit], c[hit])
+            ray, triangle, t, b, c = ray[hit], triangle[hit], t[hit], b[hit], c[hit]
+            alone[r, ray] = True
+            order = np.lexsort((triangle, t, ray))
+            order = order[np.unique(ray[order], return_index=True)[1]]  # the nearest of each ray
+            order = order[t[order] < depth[ray[order]]]
+            ray, triangle, t, b, c = ray[order], triangle[order], t[order], b[order], c[order]
+            depth[ray], face[ray], ids[ray] = t, first + triangle, batch.instances.id[row]
+            plane[ray], normal[ray] = _normals(batch, row, points, triangle, b, c, rays[ray])
+        first += len(faces)
+    shape = (h, w)
+    return Traced(
+        ids.reshape(shape), depth.reshape(shape), normal.reshape(h, w, 3), plane.reshape(h, w, 3),
+        face.reshape(shape), alone.reshape(len(rows), h, w),
+    )  # fmt: skip
+
+
+def _ground(batch: SceneBatch, frame: int, rays: np.ndarray, near: float) -> tuple[np.ndarray, ...]:
+    """Depth, face, id, normals of a world with the ground only."""
+    n = len(rays)
+    pose = batch.cameras.world_from_camera[frame]
+    depth, face, normal = np.full(n, np.inf), np.full(n, -2), np.zeros((n, 3))
+    if batch.ground.present[frame]:
+        with np.errstate(divide="ignore"):
+            t = (float(batch.ground.height[frame]) - pose[2, 3]) / (rays @ pose[2, :3])
+        hit = (t >= near) & np.isfinite(t)
+        depth[hit], face[hit] = t[hit], -1
+        normal[hit] = pose[2, :3] * -np.sign(rays[hit] @ pose[2, :3])[:, None]
+    return depth, face, np.zeros(n, int), normal, normal.copy()
+
+
+def _pairs(
+    corners: np.ndarray, k: np.ndarray, near: float, grid: Grid, exhaustive: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rays and triangles that may meet, in chunks: rays within the bounds of the triangle's image, or all where it has none."""
+    h, w = grid.shape
+    z = corners[..., 2]
+    lo, hi = np.zeros((2, len(corners), 2), int)
+    hi[:] = w, h
+    if not exhaustive:
+        bounded = z.min(1) > near / 2
+        image = corners[bounded] @ k.T
+        image = image[..., :2] / image[..., 2:]
+        for axis, line in enumerate((grid.x, grid.y)):
+            lo[bounded, axis] = np.searchsorted(line, image[..., axis].min(1) - 1e-6)
+            hi[bounded, axis] = np.searchsorted(line, image[..., axis].max(1) + 1e-6)
+        hi[z.max(1) < near] = 0
+    span = np.maximum(hi - lo, 0)
+    count = span.prod(1)
+    kept = np.flatnonzero(count)
+    ends = np.cumsum(count[kept])
+    start = 0
+    while start < len(kept):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + PAIRS, side="right")))
+        part = kept[start:stop]
+        triangle = np.repeat(part, count[part])
+        inside = np.arange(len(triangle)) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
+        row, column = np.divmod(inside, span[triangle, 0])
+        yield (lo[triangle, 1] + row) * w + lo[triangle, 0] + column, triangle
+        start = stop
+
+
+def _hits(
+    batch: SceneBatch, row: int, corners: np.ndarray, rays: np.ndarray, near: float
+) -> tuple[np.ndarray, ...]:
+    """Möller–Trumbore, pair by pair: depth, weights of the second and third corner, whether it counts as a hit."""
+    a = corners[:, 0]
+    ab, ac = corners[:, 1] - a, corners[:, 2] - a
+    p = np.cross(rays, ac)
+    det = np.einsum("ij,ij->i", ab, p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        b = np.einsum("ij,ij->i", -a, p) / det
+        q = np.cross(-a, ab)
+        c = np.einsum("ij,ij->i", rays, q) / det
+        t = np.einsum("ij,ij->i", ac, q) / det
+        hit = (det != 0) & (b >= -EDGE) & (c >= -EDGE) & (b + c <= 1 + EDGE) & (t >= near)
+    if not batch.meshes.two_sided[batch.instances.mesh[row]]:
+        # Counter-clockwise corners face the ray where the determinant is positive; a mirrored object turns clockwise.
+        hit &= det * np.prod(np.sign(batch.instances.scale[row])) > 0
+    return t, b, c, hit
+
+
+def _opaque(batch: SceneBatch, row: int, triangle: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Whether the texture's alpha leaves the points there."""
+    pool, mesh = batch.meshes, batch.instances.mesh[row]
+    faces = faces_of(batch, row)
+    slot = pool.slots[pool.face_start[mesh] + triangle]
+    material = batch.instances.materials[row][slot]
+    texture, cutoff = batch.materials.texture[material], batch.materials.alpha_cutoff[material]
+    cut = (material >= 0) & (texture >= 0) & (cutoff > 0)
+    there = np.ones(len(triangle), bool)
+    corners = pool.uv[pool.vertex_start[mesh] + faces[triangle]].astype(np.float64)
+    weight = np.stack([1 - b - c, b, c], 1)
+    uv = np.einsum("ic,icd->id", weight, corners) * batch.materials.uv_scale[material]
+    for which in np.unique(texture[cut]):
+        here = np.flatnonzero(cut & (texture == which))
+        there[here] = _alpha(batch, int(which), uv[here]) >= cutoff[here]
+    return there
+
+
+def _alpha(batch: SceneBatch, texture: int, uv: np.ndarray) -> np.ndarray:
+    """Alpha 0..1 of a texture's image between its texel centres, repeated; v = 1 at the top."""
+    pool = batch.textures
+    level = pool.first_level[texture]
+    h, w = pool.level_size[level]
+    image = pool.texels[pool.level_start[level] :][: h * w, 3].reshape(h, w) / 255.0
+    x, y = uv[:, 0] * w - 0.5, (1 - uv[:, 1]) * h - 0.5
+    i, j = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = x - i, y - j
+    top = image[j % h, i % w] * (1 - fx) + image[j % h, (i + 1) % w] * fx
+    low = image[(j + 1) % h, i % w] * (1 - fx) + image[(j + 1) % h, (i + 1) % w] * fx
+    return top * (1 - fy) + low * fy
+
+
+def _normals(
+    batch: SceneBatch,
+    row: int,
+    points: np.ndarray,
+    triangle: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    rays: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Plane normals and interpolated normals, unit, in the camera's frame, on the side that the ray comes from."""
+    table, pool, faces = batch.instances, batch.meshes, faces_of(batch, row)
+    corner = points[faces[triangle]]
+    plane = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    plane = plane * np.prod(np.sign(table.scale[row])) / np.linalg.norm(plane, axis=1, keepdims=True)
+    toward = np.einsum("ij,ij->i", plane, rays)
+    side = np.where(toward > 0, -1.0, 1.0)[:, None]
+    turn = np.linalg.inv(batch.cameras.world_from_camera[table.frame[row]])[:3, :3]
+    turn = turn @ table.world_from_object[row, :3, :3] @ np.diag(1 / table.scale[row])
+    own = pool.normals[pool.vertex_start[table.mesh[row]] + faces[triangle]].astype(np.float64)
+    smooth = np.einsum("ic,icd->id", np.stack([1 - b - c, b, c], 1), own) @ turn.T
+    smooth = side * smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
+    # At a rim an interpolated normal may point away: it is turned just until it does not.
+    view = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    away = np.maximum(np.einsum("ij,ij->i", smooth, view), 0)[:, None]
+    smooth = smooth - away * view
+    return side * plane, smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
+
+
+def silhouette_box(batch: SceneBatch, row: int) -> np.ndarray | None:
+    """xyxy bounds of an instance's image: its triangles cut at the near plane by walking their edges; None if all is behind."""
+    k = batch.cameras.k[batch.instances.frame[row]]
+    near = batch.cameras.near[batch.instances.frame[row]]
+    points, faces = camera_points(batch, row), faces_of(batch, row)
+    seen = [points[np.unique(faces)]]
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        a, b = points[faces[:, i]], points[faces[:, j]]
+        through = (a[:, 2] - near) * (b[:, 2] - near) < 0
+        a, b = a[through], b[through]
+        seen.append(a + (b - a) * ((near - a[:, 2]) / (b[:, 2] - a[:, 2]))[:, None])
+    kept = np.concatenate([seen[0][seen[0][:, 2] >= near], *seen[1:]])
+    if not len(kept):
+        return None
+    image = kept @ k.T
+    image = image[:, :2] / image[:, 2:]
+    return np.concatenate([image.min(0), image.max(0)])

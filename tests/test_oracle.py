@@ -1,0 +1,292 @@
+"""Every label against an independent ray caster, over random frames of all shapes and of the scenes that ship."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from oracle import Grid, Traced, camera_points, faces_of, silhouette_box, trace
+
+from imgsynth import generate, scenefile
+from imgsynth.annotate import annotate
+from imgsynth.batch import SceneBatch
+from imgsynth.compose import compose
+from imgsynth.frame import Buffers, Instances
+from imgsynth.render import renderer
+from imgsynth.scene import SceneSpec
+
+SIZE = (48, 64)
+JITTER = 1e-4  # pixels: closer to a silhouette than this, rounding may decide
+DISAGREE = 2e-5  # share of pixels away from silhouettes that may differ: depth ties of touching surfaces
+
+
+@dataclasses.dataclass
+class Case:
+    """Frames with their labels, and what the oracle says of them."""
+
+    batch: SceneBatch
+    buffers: Buffers
+    instances: Instances
+    semantic: np.ndarray
+    traced: list[Traced]
+    firm: np.ndarray  # (n, h, w) the same id from all of the jittered rays
+    same_face: np.ndarray  # (n, h, w) the same triangle
+    alone_firm: list[np.ndarray]  # for each frame (R, h, w)
+
+
+def examine(batch: SceneBatch, buffers: Buffers, instances: Instances, semantic: np.ndarray) -> Case:
+    grid = Grid.centres(batch.size)
+    traced, firm, same_face, alone_firm = [], [], [], []
+    for i in range(len(batch)):
+        centre = trace(batch, i, grid)
+        around = [
+            trace(batch, i, grid.moved(dx, dy))
+            for dx, dy in ((JITTER, 0), (-JITTER, 0), (0, JITTER), (0, -JITTER))
+        ]
+        traced.append(centre)
+        firm.append(np.all([t.instance == centre.instance for t in around], axis=0))
+        same_face.append(np.all([t.face == centre.face for t in around], axis=0))
+        alone_firm.append(np.all([t.alone == centre.alone for t in around], axis=0))
+    return Case(batch, buffers, instances, semantic, traced, np.array(firm), np.array(same_face), alone_firm)
+
+
+def frames_of(scene: scenefile.Scene, seed: int, n: int) -> Case:
+    plan = scene.plan()
+    made = generate.frames(plan if scene.file is None and scene.folder == Path() else scene, seed, range(n))
+    batch = compose(plan, plan.sample(seed, range(n)), folder=scene.folder)
+    return examine(batch, made.buffers, made.instances, made.semantic)
+
+
+def uniform(low: float, high: float) -> dict[str, list[float]]:
+    return {"uniform": [low, high]}
+
+
+def cube(r: float) -> dict[str, dict[str, list[float]]]:
+    return {"box": {"low": [-r, -r, -r], "high": [r, r, r]}}
+
+
+SHAPES = {
+    "sphere": {"radius": uniform(0.1, 0.4)},
+    "box": {"size": [uniform(0.1, 0.8), uniform(0.1, 0.8), uniform(0.1, 0.8)]},
+    "rounded_box": {"size": [0.5, 0.4, 0.6], "radius": uniform(0.02, 0.15)},
+    "cylinder": {"radius": uniform(0.1, 0.3), "height": uniform(0.1, 0.9)},
+    "disc": {"radius": uniform(0.1, 0.5)},
+    "quad": {"width": uniform(0.2, 1), "height": uniform(0.2, 1)},
+    "plate": {
+        "outline": [[-0.4, -0.3], [0.4, -0.3], [0.1, 0], [0.4, 0.4], [-0.4, 0.3]],
+        "thickness": {"choice": [0, 0.1]},
+    },
+    "mesh": {"file": "tetra.obj"},
+    "dice": {"size": uniform(0.2, 0.6)},
+    "strokes": {"glyph": {"choice": ["2", "4", "8"]}, "height": 0.8},
+}
+CAMERA = {
+    "fov_deg": uniform(30, 80),
+    "target": cube(0.3),
+    "distance": uniform(1.5, 3.5),
+    "azimuth_deg": uniform(0, 360),
+    "elevation_deg": uniform(-80, 90),
+    "roll_deg": uniform(-180, 180),
+}
+PLACE = {"position": cube(1.0), "rotation": "uniform"}
+
+
+def crowd(count: dict | int = 1, scale: object = 1.0, **changes: object) -> dict:
+    """A spec with every shape; cylinders and plates are props without a label."""
+    objects = {
+        name: {"count": count, "shape": {name: shape}, "scale": scale, "place": PLACE}
+        | ({} if name in ("cylinder", "plate") else {"class": "thing" if name < "m" else "other"})
+        for name, shape in SHAPES.items()
+    }
+    return {
+        "name": "crowd",
+        "classes": ["thing", "other"],
+        "image": {"size": SIZE},
+        "renderer": {"samples": 1},
+        "camera": CAMERA,
+        "objects": objects,
+    } | changes
+
+
+def cutouts() -> dict:
+    leaf = {"texture": {"image": "leaf.png"}, "alpha_cutoff": uniform(0.2, 0.8), "repeat": uniform(0.5, 2)}
+    shapes = {k: SHAPES[k] for k in ("quad", "disc", "box", "sphere")}
+    objects = {
+        name: {
+            "count": 2,
+            "class": "thing",
+            "shape": {name: shape},
+            "place": PLACE,
+            "material": leaf,
+        }
+        for name, shape in shapes.items()
+    }
+    return crowd(objects=objects, ground={"height": -0.8})
+
+
+def framed(**framing: object) -> dict:
+    return crowd({"integer": [0, 1]}, camera=CAMERA | {"framing": framing})
+
+
+SPECS: dict[str, tuple[dict, int]] = {
+    "crowd": (crowd({"integer": [0, 2]}), 10),
+    "on a ground": (crowd({"integer": [0, 1]}, ground={"height": uniform(-1, 0.5)}), 8),
+    "in the midst": (
+        crowd(
+            {"integer": [1, 3]}, camera=CAMERA | {"distance": uniform(0.01, 1), "near": uniform(0.05, 0.6)}
+        ),
+        10,
+    ),
+    "under ground": (
+        crowd(1, camera=CAMERA | {"near": uniform(0.05, 1.5)}, ground={"height": uniform(0, 2)}),
+        6,
+    ),
+    "tiny": (crowd({"integer": [0, 4]}, {"log_uniform": [0.002, 0.2]}), 8),
+    "cut out": (cutouts(), 8),
+    "stretched": (framed(fit="stretch", margin_x=0.1, shift_y=uniform(-0.2, 0.2), max_aspect=3), 6),
+    "contained": (framed(fit="contain", margin_x=uniform(-0, 0.3), shift_x=uniform(-0.5, 0.5)), 6),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mesh file with a vertex that no triangle uses, and a texture with holes."""
+    root = tmp_path_factory.mktemp("assets")
+    (root / "tetra.obj").write_text(
+        "v 0.4 0.4 0.4\nv -0.4 -0.4 0.4\nv -0.4 0.4 -0.4\nv 0.4 -0.4 -0.4\nv 3 3 3\n"
+        "f 1 2 4\nf 1 3 2\nf 1 4 3\nf 2 3 4\n"
+    )
+    rng = np.random.default_rng(3)
+    image = np.full((24, 36, 4), 200, np.uint8)
+    image[..., 3] = cv2.resize(rng.integers(0, 256, (5, 7), dtype=np.uint8), (36, 24))
+    cv2.imwrite(str(root / "leaf.png"), image)
+    return root
+
+
+CASES = (*SPECS, "dice", "digits", "mirrored")
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest, folder: Path) -> Case:
+    return make(request.param, folder)
+
+
+def make(name: str, folder: Path) -> Case:
+    if name == "dice":
+        return frames_of(scenefile.load("dice", sets=["image.size=[64,64]", "renderer.samples=1"]), 5, 3)
+    if name == "digits":
+        return frames_of(scenefile.load("digits"), 5, 30)
+    if name == "mirrored":
+        return mirrored(folder)
+    spec, n = SPECS[name]
+    return frames_of(scenefile.Scene(SceneSpec.model_validate(spec), folder), 7, n)
+
+
+def mirrored(folder: Path) -> Case:
+    """What no scene file says but a batch may: a scale of its own for each axis, also negative."""
+    plan = scenefile.Scene(SceneSpec.model_validate(crowd({"integer": [0, 2]})), folder).plan()
+    batch = compose(plan, plan.sample(8, range(6)), folder=folder)
+    scale = np.random.default_rng(2).uniform(0.3, 1.5, (len(batch.instances), 3))
+    scale *= np.random.default_rng(3).choice([-1, 1], scale.shape)
+    batch = dataclasses.replace(batch, instances=dataclasses.replace(batch.instances, scale=scale))
+    buffers = renderer("raster").render(batch, 1)
+    return examine(batch, buffers, *annotate(batch, buffers))
+
+
+def rows_of(case: Case, frame: int) -> np.ndarray:
+    return np.flatnonzero(case.batch.instances.frame == frame)
+
+
+def test_ids_are_those_of_the_nearest_surface(case: Case) -> None:
+    ids = np.array([t.instance for t in case.traced])
+    assert np.mean(case.firm) > 0.998
+    assert (ids > 0).any()
+    assert np.mean((ids != case.buffers.instance) & case.firm) <= DISAGREE
+
+
+def test_depths_and_normals_are_those_of_the_hit(case: Case) -> None:
+    same = case.firm & (np.array([t.instance for t in case.traced]) == case.buffers.instance)
+    depth = np.array([t.depth for t in case.traced])
+    hit = same & np.isfinite(depth)
+    np.testing.assert_array_equal(np.isfinite(case.buffers.depth[same]), np.isfinite(depth[same]))
+    np.testing.assert_allclose(case.buffers.depth[hit], depth[hit], rtol=1e-6)
+    face = hit & case.same_face
+    normal = np.array([t.normal for t in case.traced])
+    cosine = np.einsum("pi,pi->p", normal[face], case.buffers.normal[face])
+    assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max(initial=0) < 0.1
+    nothing = same & ~np.isfinite(depth)
+    assert not case.buffers.normal[nothing].any()
+
+
+def test_amodal_masks_are_those_of_each_object_alone(case: Case) -> None:
+    for i, traced in enumerate(case.traced):
+        for r, row in enumerate(rows_of(case, i)):
+            mask, firm = case.buffers.amodal.mask(row, case.batch.size), case.alone_firm[i][r]
+            np.testing.assert_array_equal(mask[firm], traced.alone[r][firm])
+            assert abs(int(case.instances.area_amodal[row]) - int(traced.alone[r].sum())) <= np.sum(~firm)
+
+
+def test_areas_fractions_and_boxes_are_those_of_the_oracle(case: Case) -> None:
+    labels = case.instances
+    for i, traced in enumerate(case.traced):
+        firm = bool(case.firm[i].all() and case.alone_firm[i].all())
+        semantic = np.zeros(case.batch.size, int)
+        for r, row in enumerate(rows_of(case, i)):
+            visible = traced.instance == case.batch.instances.id[row]
+            semantic[visible] = case.batch.instances.class_id[row]
+            if not firm:
+                continue
+            assert labels.area_visible[row] == visible.sum()
+            share = visible.sum() / max(traced.alone[r].sum(), 1)
+            assert labels.visible_fraction[row] == pytest.approx(share, abs=1e-12)
+            y, x = np.nonzero(visible)
+            tight = [x.min(), y.min(), x.max() + 1, y.max() + 1] if len(x) else [0, 0, 0, 0]
+            np.testing.assert_array_equal(labels.box_visible[row], tight)
+        np.testing.assert_array_equal(case.semantic[i][case.firm[i]], semantic[case.firm[i]])
+
+
+def test_amodal_boxes_bound_the_clipped_objects(case: Case) -> None:
+    for row in range(len(case.instances)):
+        box = silhouette_box(case.batch, row)
+        expected = np.zeros(4) if box is None else box
+        np.testing.assert_allclose(case.instances.box_amodal[row], expected, rtol=1e-7, atol=1e-6)
+
+
+def test_truncation_is_what_a_larger_frame_shows(case: Case) -> None:
+    height, width = case.batch.size
+    for row in range(len(case.instances)):
+        box, got = silhouette_box(case.batch, row), case.instances.truncated_fraction[row]
+        if box is None:
+            assert got == 1
+            continue
+        low, high = np.floor(box[:2]), np.ceil(box[2:])
+        stride = np.maximum((high - low) / 250, 1)
+        x, y = (low[a] + (np.arange((high[a] - low[a]) // stride[a]) + 0.5) * stride[a] for a in (0, 1))
+        alone = trace(case.batch, case.batch.instances.frame[row], Grid(x, y), rows=np.array([row])).alone[0]
+        inside = alone[np.ix_((y > 0) & (y < height), (x > 0) & (x < width))].sum()
+        if alone.sum() == 0:
+            assert got in (0, 1)
+        elif (stride == 1).all():
+            assert got == pytest.approx(1 - inside / alone.sum(), abs=3e-3 if alone.sum() > 400 else 1e-12)
+        else:
+            assert got == pytest.approx(1 - inside / alone.sum(), abs=0.02)
+
+
+def test_poses_and_boxes_in_three_dimensions(case: Case) -> None:
+    labels, batch = case.instances, case.batch
+    for row in range(len(labels)):
+        seen = camera_points(batch, row)[np.unique(faces_of(batch, row))]
+        pose = labels.camera_from_object[row]
+        own = (seen - pose[:3, 3]) @ pose[:3, :3]
+        np.testing.assert_allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3), atol=1e-12)
+        low, high = (labels.box3d_center[row] + s * labels.box3d_size[row] / 2 for s in (-1, 1))
+        np.testing.assert_allclose(own.min(0), low, atol=1e-5)
+        np.testing.assert_allclose(own.max(0), high, atol=1e-5)
+        np.testing.assert_allclose(
+            batch.cameras.world_from_camera[labels.frame[row]] @ pose,
+            labels.world_from_object[row],
+            atol=1e-9,
+        )
