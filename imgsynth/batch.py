@@ -1,8 +1,8 @@
 """A batch of frames as structs of arrays: what composing a scene yields and every renderer takes.
 
 Nothing here knows about distributions or files; nothing here renders. Lengths in metres, colours in linear
-RGB, float32 unless said otherwise. `n` frames, `I` instances over all frames, `M` meshes, `V` vertices,
-`F` triangles, `S` material slots, `A` materials, `T` textures.
+RGB, float32 unless said otherwise. `n` frames, `I` instances over all frames, `M` meshes, `V` vertices, `F`
+triangles, `S` material slots, `A` materials, `T` textures.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Meshes:
 
 @dataclass(frozen=True)
 class MeshPool:
-    """All meshes of a batch, flattened. Mesh k owns vertices [vertex_start[k], vertex_start[k+1]), faces likewise."""
+    """All meshes of a batch, flattened. Mesh k owns vertices [vertex_start[k], vertex_start[k+1]), faces
+    likewise.
+    """
 
     vertices: F32  # (V, 3)
     normals: F32  # (V, 3)
@@ -60,8 +62,8 @@ class MeshPool:
 class TexturePool:
     """RGBA textures, sRGB-encoded 8 bit, straight alpha, with their mip chains (2×2 box in linear light).
 
-    Texture t has levels first_level[t] .. first_level[t+1]-1; level l is `level_size[l]` (height, width) texels
-    starting at `level_start[l]`, row 0 at the top (v = 1). Level 0 is the image itself.
+    Texture t has levels first_level[t] .. first_level[t+1]-1; level l is `level_size[l]` (height, width)
+    texels starting at `level_start[l]`, row 0 at the top (v = 1). Level 0 is the image itself.
     """
 
     texels: U8  # (texels, 4)
@@ -76,13 +78,18 @@ class TexturePool:
     def empty() -> TexturePool:
         """No textures."""
         return TexturePool(
-            np.zeros((1, 4), np.uint8), np.zeros(1, np.int32), np.zeros(1, np.int64), np.ones((1, 2), np.int32)
+            np.zeros((1, 4), np.uint8),
+            np.zeros(1, np.int32),
+            np.zeros(1, np.int64),
+            np.ones((1, 2), np.int32),
         )
 
 
 @dataclass(frozen=True)
 class Materials:
-    """Metallic-roughness materials (glTF 2.0 §3.9): base colour is multiplied by the texture where there is one."""
+    """Metallic-roughness materials (glTF 2.0 §3.9): base colour is multiplied by the texture where there is
+    one.
+    """
 
     base_color: F32  # (A, 3)
     metallic: F32  # (A,)
@@ -128,9 +135,9 @@ FLAT, GRADIENT, NOISE, PHOTO = 0, 1, 2, 3
 class Backgrounds:
     """What is seen where nothing is hit, in screen space.
 
-    FLAT: color_a. GRADIENT: color_a at the top to color_b at the bottom. NOISE: smooth noise between the two, `scale` cells
-    across the image's width, from `seed`. PHOTO: texture `texture`, its part `window` (x0, y0, x1, y1 as fractions)
-    stretched over the frame, times color_a.
+    FLAT: color_a. GRADIENT: color_a at the top to color_b at the bottom. NOISE: smooth noise between the two,
+    `scale` cells across the image's width, from `seed`. PHOTO: texture `texture`, its part `window` (x0, y0,
+    x1, y1 as fractions) stretched over the frame, times color_a.
     """
 
     kind: I32  # (n,)
@@ -146,8 +153,8 @@ class Backgrounds:
 class InstanceTable:
     """The objects of all frames, sorted by frame; ids count 1.. within a frame.
 
-    `class_id` 0 marks an unlabelled object (a prop): it occludes, casts shadows and owns an instance id, yet semantic
-    maps and annotations leave it out.
+    `class_id` 0 marks an unlabelled object (a prop): it occludes, casts shadows and owns an instance id, yet
+    semantic maps and annotations leave it out.
     """
 
     frame: I32  # (I,) position in the batch

@@ -1,4 +1,6 @@
-"""The command line: a thin door. Each command says what it does in --help, and imports what it needs when it runs."""
+"""The command line: a thin door. Each command says what it does in --help, and imports what it needs when it
+runs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from imgsynth.version import __version__
 
 app = typer.Typer(
     name="imgsynth",
-    help="Make labelled images whose labels come out of the generation, and measure on real photographs what they are worth.",
+    help="Make labelled images whose labels come out of the generation, and measure on real photographs what "
+    "they are worth.",
     epilog="Start with: imgsynth quickstart, imgsynth scenes, imgsynth show dice -o dice.png.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,16 +29,28 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 
-SceneArg = Annotated[str, typer.Argument(metavar="SCENE", help="A shipped scene's name, a scene folder, or a scene.yaml.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Frame i depends on (scene, seed, i) and nothing else.")]
+SceneArg = Annotated[
+    str, typer.Argument(metavar="SCENE", help="A shipped scene's name, a scene folder, or a scene.yaml.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Frame i depends on (scene, seed, i) and nothing else.")
+]
 SetOption = Annotated[
-    list[str], typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the scene (VALUE is YAML); repeatable.")
+    list[str],
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Replace a value of the scene (VALUE is YAML); repeatable."
+    ),
 ]
 FreezeOption = Annotated[
-    list[str], typer.Option("--freeze", metavar="PATH", help="Hold a leaf or a branch at its median; repeatable.")
+    list[str],
+    typer.Option("--freeze", metavar="PATH", help="Hold a leaf or a branch at its median; repeatable."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
-SamplerOption = Annotated[str, typer.Option("--sampler", metavar="random|sobol", help="iid numbers, or scrambled Sobol points.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
+]
+SamplerOption = Annotated[
+    str, typer.Option("--sampler", metavar="random|sobol", help="iid numbers, or scrambled Sobol points.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to render.")]
 
 
@@ -47,17 +62,23 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for images, results.json and report.html.")] = Path("quickstart"),
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for images, results.json and report.html.")
+    ] = Path("quickstart"),
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
+    ] = None,
 ) -> None:
-    """The whole story on real handwriting: render 5,000 digits, train on synthetic, real and both, test on real ones.
+    """The whole story on real handwriting: render digits, train on synthetic, real and both, test on real.
 
     Needs no network and under three minutes on two cores. Interrupted, it goes on where it stopped.
     """
@@ -73,9 +94,22 @@ def scenes(as_json: JsonOption = False) -> None:
 
     rows = [(name, scenefile.load(folder).spec) for name, folder in scenefile.shipped().items()]
     if as_json:
-        return _print_json([{"name": n, "description": s.description, "classes": list(s.classes), "size": list(s.image.size)} for n, s in rows])
+        return _print_json(
+            [
+                {
+                    "name": n,
+                    "description": s.description,
+                    "classes": list(s.classes),
+                    "size": list(s.image.size),
+                }
+                for n, s in rows
+            ]
+        )
     for name, spec in rows:
-        print(f"{name:16} {spec.image.size[0]}×{spec.image.size[1]}  {len(spec.classes)} classes  {spec.description}")
+        print(
+            f"{name:12} {spec.image.size[0]}×{spec.image.size[1]}  {len(spec.classes)} classes  "
+            f"{spec.description}"
+        )
     return None
 
 
@@ -102,7 +136,9 @@ def show(
 
 
 @app.command()
-def schema(out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write (default: stdout).")] = None) -> None:
+def schema(
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write (default: stdout).")] = None,
+) -> None:
     """Print the JSON schema of scene files, for your editor."""
     from imgsynth import scenefile
 
@@ -119,21 +155,30 @@ def render(
     n: Annotated[int, typer.Option("-n", min=1, help="How many frames.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The dataset folder to make.")],
     seed: SeedOption = 0,
-    start: Annotated[int, typer.Option("--start", min=0, help="First frame: frames start … start + n - 1.")] = 0,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
+    start: Annotated[
+        int, typer.Option("--start", min=0, help="First frame: frames start … start + n - 1.")
+    ] = 0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
+    ] = None,
     device: DeviceOption = "cpu",
     renderer: Annotated[str, typer.Option("--renderer", metavar="raster", help="Which renderer.")] = "raster",
     sampler: SamplerOption = "random",
     sets: SetOption = [],  # noqa: B006
     freeze: FreezeOption = [],  # noqa: B006
-    formats: Annotated[list[str], typer.Option("--format", help="Also export to OUT-FORMAT; repeatable (coco is always written).")] = [],  # noqa: B006
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")] = False,
+    formats: Annotated[
+        list[str],
+        typer.Option("--format", help="Also export to OUT-FORMAT; repeatable (coco is always written)."),
+    ] = [],  # noqa: B006
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Render labelled images into a dataset folder.
 
-    Writes images/, masks/ (16-bit instance ids), frames.parquet (every sampled value), instances.parquet, annotations.json (COCO) and,
-    last, dataset.json. The files' bytes do not depend on the number of workers.
+    Writes images/, masks/ (16-bit instance ids), frames.parquet (every sampled value), instances.parquet,
+    annotations.json (COCO) and, last, dataset.json. The files' bytes do not depend on the number of workers.
     """
     from imgsynth import formats as export_formats
     from imgsynth import generate
@@ -171,12 +216,16 @@ def verify(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Check a dataset: every file's hash, and that boxes, areas, masks and tables agree. Exit 1 where anything is off."""
+    """Check a dataset: every file's hash, and that boxes, areas, masks and tables agree. Exit 1 where
+    anything is off.
+    """
     from imgsynth.dataset.verify import verify as check
 
     report = check(dataset)
     if as_json:
-        _print_json({"ok": report.ok, "problems": report.problems, "count": report.count, "checked": report.checked})
+        _print_json(
+            {"ok": report.ok, "problems": report.problems, "count": report.count, "checked": report.checked}
+        )
     else:
         print(f"{dataset}: {report}")
     if not report.ok:
@@ -193,21 +242,42 @@ def _export(dataset: Path, fmt: str, out: Path) -> None:
 
 @app.command()
 def learn(
-    data: Annotated[list[str], typer.Argument(metavar="DATA…", help="An imgsynth dataset, an ImageFolder, an .npz (images, labels), sklearn:digits[:SPLIT] or torchvision:NAME:ROOT[:SPLIT]; several are joined.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA…",
+            help="An imgsynth dataset, an ImageFolder, an .npz (images, labels), sklearn:digits[:SPLIT] or "
+            "torchvision:NAME:ROOT[:SPLIT]; several are joined.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the model (safetensors).")],
     task: Annotated[str, typer.Option("--task", metavar="classify", help="What to learn.")] = "classify",
     net: Annotated[str, typer.Option("--net", help="compact, or torchvision:NAME.")] = "compact",
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps (default: the learner's own).")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Optimiser steps (default: the learner's own).")
+    ] = None,
     seed: SeedOption = 0,
     weights: Annotated[Path | None, typer.Option("--weights", help="Start from these weights.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the same command.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the same command.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on synthetic or real images."""
     from imgsynth.learn.run import learn as train
 
     with _Bar("training", "steps") as bar:
-        model = train(data, task=task, out=out, net=net, steps=steps, seed=seed, weights=weights, resume=resume, progress=bar)
+        model = train(
+            data,
+            task=task,
+            out=out,
+            net=net,
+            steps=steps,
+            seed=seed,
+            weights=weights,
+            resume=resume,
+            progress=bar,
+        )
     if as_json:
         _print_json({"model": str(out), **model})
     else:
@@ -218,7 +288,9 @@ def learn(
 def score(
     model: Annotated[Path, typer.Argument(help="A model that `learn` made.")],
     data: Annotated[str, typer.Argument(help="What to test on; as for `learn`.")],
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=100, help="Bootstrap replicates for the intervals.")] = 2000,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=100, help="Bootstrap replicates for the intervals.")
+    ] = 2000,
     as_json: JsonOption = False,
 ) -> None:
     """Score a model on data it has not seen, with 95 % bootstrap intervals."""
@@ -238,11 +310,17 @@ def score(
 
 @app.command(name="study")
 def study_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A study file; scenes/digits/study.yaml is one.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.yaml", help="A study file; scenes/digits/study.yaml is one.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for results.json and report.html.")],
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
+    ] = None,
 ) -> None:
-    """Measure what synthetic images are worth: arms × sizes × seeds, tested on real images. Resumes where it stopped."""
+    """Measure what synthetic images are worth: arms × sizes × seeds, tested on real images. Resumes where it
+    stopped.
+    """
     study(file, out, workers)
 
 
@@ -254,7 +332,10 @@ def study(file: Path, out: Path, workers: int | None) -> None:
     for arm, scores in results["arms"].items():
         accuracy = scores["accuracy"]
         low, high = accuracy["ci95"]
-        print(f"{arm:12} accuracy {accuracy['mean']:.4f}  [{low:.4f}, {high:.4f}]  {accuracy['seeds']} seeds, {accuracy['n']} real test images")
+        print(
+            f"{arm:12} accuracy {accuracy['mean']:.4f}  [{low:.4f}, {high:.4f}]  "
+            f"{accuracy['seeds']} seeds, {accuracy['n']} real test images"
+        )
     print(f"{out / 'results.json'}\n{out / 'report.html'}")
 
 
@@ -263,9 +344,23 @@ class _Bar:
 
     def __init__(self, what: str, unit: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=Console(stderr=True))
         self._task = self._bar.add_task(what, total=None)
 
@@ -318,7 +413,18 @@ def main() -> NoReturn:
 # What a disk or a path does to us rather than what we did wrong: a line, not a traceback.
 _USERS_OWN = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "ENOENT", "EEXIST", "ENAMETOOLONG")
+    for name in (
+        "ENOSPC",
+        "EDQUOT",
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENOTDIR",
+        "EISDIR",
+        "ENOENT",
+        "EEXIST",
+        "ENAMETOOLONG",
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""From sampled values to the arrays a renderer takes: shapes, poses, cameras, light, materials, backgrounds."""
+"""From sampled values to the arrays a renderer takes: shapes, poses, cameras, light, matter, backgrounds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from imgsynth import geometry, placement, seeding
 from imgsynth.batch import (
+    F64,
     FLAT,
     GRADIENT,
     NOISE,
     PHOTO,
-    F64,
     Backgrounds,
     Cameras,
     Ground,
@@ -29,7 +29,7 @@ from imgsynth.color import srgb_to_linear
 from imgsynth.errors import SceneError
 from imgsynth.matter import MaterialTable, TextureTable
 from imgsynth.plan import Draws, Plan
-from imgsynth.scene import BackgroundSpec, CameraSpec, FramingSpec, MaterialSpec, ObjectSpec, PhotosSpec
+from imgsynth.scene import BackgroundSpec, CameraSpec, FramingSpec, ObjectSpec, PhotosSpec
 from imgsynth.shapes.build import Built, build
 
 Rows = NDArray[np.intp]
@@ -37,7 +37,9 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Reader:
-    """The values below one path, for chosen rows: (frame,) rows of frame leaves, (frame, slot) rows of a group's."""
+    """The values below one path, for chosen rows: (frame,) rows of frame leaves, (frame, slot) rows of a
+    group's.
+    """
 
     draws: Draws
     prefix: str
@@ -45,6 +47,7 @@ class Reader:
     slot: Rows | None = None
 
     def __call__(self, path: str) -> NDArray[Any]:
+        """(m, ...) the values of a leaf below."""
         values = self.draws[f"{self.prefix}.{path}"]
         return values[self.frame] if self.slot is None else values[self.frame, self.slot]
 
@@ -72,7 +75,8 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     """The scene batch for sampled values. `folder` is where relative asset paths start.
 
     Raises:
-        SceneError: a value that the scene cannot take (an unknown class name, a shape without the named part or direction).
+        SceneError: a value that the scene cannot take (an unknown class name, a shape without the named part
+        or direction).
         DataError: an asset that is missing or cannot be read.
     """
     spec, n = plan.spec, len(draws.indices)
@@ -80,11 +84,21 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     textures = TextureTable(folder or Path())
     materials = MaterialTable(textures)
     floor = placement.Floor(n)
-    groups = [_group(plan, draws, name, obj, floor, materials, textures, folder) for name, obj in spec.objects.items()]
+    groups = [
+        _group(plan, draws, name, obj, floor, materials, textures, folder)
+        for name, obj in spec.objects.items()
+    ]
     meshes, instances = _pool(groups)
     cameras = _cameras(spec.camera, spec.image.size, Reader(draws, "camera", every))
     if spec.camera.framing is not None:
-        cameras = _framed(cameras, spec.camera.framing, Reader(draws, "camera.framing", every), spec.image.size, meshes, instances)
+        cameras = _framed(
+            cameras,
+            spec.camera.framing,
+            Reader(draws, "camera.framing", every),
+            spec.image.size,
+            meshes,
+            instances,
+        )
     ground = _ground(plan, draws, materials)
     backgrounds = _backgrounds(spec.background, Reader(draws, "background", every), textures, spec.image.size)
     return SceneBatch(
@@ -127,7 +141,9 @@ def _group(
     if obj.place.on_ground:
         height = draws["ground.height"][frame] if plan.spec.ground else 0.0
         pose[:, 2, 3] += height - low
-    class_id = _class_ids(plan.spec.classes, read("class"), path) if obj.class_ else np.zeros(len(frame), np.int32)
+    class_id = (
+        _class_ids(plan.spec.classes, read("class"), path) if obj.class_ else np.zeros(len(frame), np.int32)
+    )
     kept = Reader(draws, path, frame[keep], slot[keep])
     slots = _slot_materials(obj, built, kept, materials, textures, path)
     return _Group(
@@ -141,7 +157,9 @@ def _slot_materials(
 ) -> NDArray[np.int32]:
     slot_names = built.meshes.slot_names
     if unknown := [p for p in obj.parts if p not in slot_names]:
-        raise SceneError(f"the shape has no part {unknown[0]!r} (it has {', '.join(slot_names)})", path=f"{path}.parts")
+        raise SceneError(
+            f"the shape has no part {unknown[0]!r} (it has {', '.join(slot_names)})", path=f"{path}.parts"
+        )
     columns: list[NDArray[np.int32]] = []
     for k, part in enumerate(slot_names):
         image = built.textures[k] if built.textures else None
@@ -151,7 +169,11 @@ def _slot_materials(
             columns.append(materials.add(obj.parts[part], read.at(f"parts.{part}"), len(read.frame)))
         elif k == 0 or image is not None or color is not None:
             texture = None if image is None else textures.image(image)
-            columns.append(materials.add(obj.material, read.at("material"), len(read.frame), texture=texture, color=color))
+            columns.append(
+                materials.add(
+                    obj.material, read.at("material"), len(read.frame), texture=texture, color=color
+                )
+            )
         else:
             columns.append(columns[-1])
     return np.stack(columns, 1)
@@ -173,7 +195,9 @@ def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDAr
     lookup = {name: k + 1 for k, name in enumerate(classes)}
     distinct, where = np.unique(names.astype(str), return_inverse=True)
     if unknown := [name for name in distinct.tolist() if name not in lookup]:
-        raise SceneError(f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=f"{path}.class")
+        raise SceneError(
+            f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=f"{path}.class"
+        )
     return np.array([lookup[name] for name in distinct] or [0], np.int32)[where]
 
 
@@ -197,14 +221,19 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
     counts = [(len(p), p.vertices.shape[1], len(p.faces)) for p in parts]
     vertex_start = np.cumsum([0, *(v for m, v, _ in counts for _ in range(m))])
     face_start = np.cumsum([0, *(f for m, _, f in counts for _ in range(m))])
+
     def flat(name: str, width: int) -> NDArray[np.float32]:
-        arrays = [np.broadcast_to(getattr(p, name), (len(p), p.vertices.shape[1], width)).reshape(-1, width) for p in parts]
+        arrays = [
+            np.broadcast_to(getattr(p, name), (len(p), p.vertices.shape[1], width)).reshape(-1, width)
+            for p in parts
+        ]
         return np.concatenate(arrays or [np.zeros((0, width))]).astype(np.float32, copy=False)
 
+    faces = np.concatenate([np.zeros((0, 3), np.int32), *(np.tile(p.faces, (len(p), 1)) for p in parts)])
+    slots = np.concatenate([np.zeros(0, np.int32), *(np.tile(p.slots, len(p)) for p in parts)])
     pool = MeshPool(
         flat("vertices", 3), flat("normals", 3), flat("uv", 2),
-        np.concatenate([np.tile(p.faces, (len(p), 1)) for p in parts] or [np.zeros((0, 3))]).astype(np.int32, copy=False),
-        np.concatenate([np.tile(p.slots, len(p)) for p in parts] or [np.zeros(0)]).astype(np.int32, copy=False),
+        faces.astype(np.int32, copy=False), slots.astype(np.int32, copy=False),
         vertex_start.astype(np.int64), face_start.astype(np.int64),
         np.array([p.two_sided for p in parts for _ in range(len(p))], bool),
     )  # fmt: skip
@@ -213,9 +242,13 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
     frame = frame[order]
     starts = np.searchsorted(frame, frame, side="left")
     width = max((g.materials.shape[1] for g in groups), default=1)
-    padded = [np.pad(g.materials, ((0, 0), (0, width - g.materials.shape[1])), constant_values=-1) for g in groups]
+    padded = [
+        np.pad(g.materials, ((0, 0), (0, width - g.materials.shape[1])), constant_values=-1) for g in groups
+    ]
 
-    def stacked(arrays: list[NDArray[Any]], shape: tuple[int, ...] = (), kind: Any = np.float64) -> NDArray[Any]:
+    def stacked(
+        arrays: list[NDArray[Any]], shape: tuple[int, ...] = (), kind: Any = np.float64
+    ) -> NDArray[Any]:
         return np.concatenate(arrays or [np.zeros((0, *shape))]).astype(kind, copy=False)[order]
 
     table = InstanceTable(
@@ -233,10 +266,16 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
 
 
 def _cameras(spec: CameraSpec, size: tuple[int, int], read: Reader) -> Cameras:
-    azimuth, elevation, roll = (np.radians(read(f"{name}_deg").astype(np.float64)) for name in ("azimuth", "elevation", "roll"))
-    outward = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1)
+    azimuth, elevation, roll = (
+        np.radians(read(f"{name}_deg").astype(np.float64)) for name in ("azimuth", "elevation", "roll")
+    )
+    outward = np.stack(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
+    )
     # The tangent of rising elevation: "up" that never degenerates, not even straight above.
-    up = np.stack([-np.sin(elevation) * np.cos(azimuth), -np.sin(elevation) * np.sin(azimuth), np.cos(elevation)], -1)
+    up = np.stack(
+        [-np.sin(elevation) * np.cos(azimuth), -np.sin(elevation) * np.sin(azimuth), np.cos(elevation)], -1
+    )
     right = np.cross(-outward, up)
     c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
     right, up = c * right + s * up, c * up - s * right
@@ -247,11 +286,16 @@ def _cameras(spec: CameraSpec, size: tuple[int, int], read: Reader) -> Cameras:
 
 
 def _framed(
-    cameras: Cameras, spec: FramingSpec, read: Reader, size: tuple[int, int], meshes: MeshPool, instances: InstanceTable
+    cameras: Cameras,
+    spec: FramingSpec,
+    read: Reader,
+    size: tuple[int, int],
+    meshes: MeshPool,
+    instances: InstanceTable,
 ) -> Cameras:
     """Cameras whose intrinsics put the labelled objects' projected box where the framing wants it."""
     low, high = _projected_box(cameras, meshes, instances, len(cameras.k))
-    seen = np.isfinite(low).all(1) & (high > low).all(1)
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(low).all(1) & (high > low).all(1))
     low, high = np.where(seen[:, None], low, 0.0), np.where(seen[:, None], high, np.array(size[::-1], float))
     free = 1.0 - 2.0 * np.stack([read("margin_x"), read("margin_y")], -1)
     target = np.array(size[::-1], np.float64) * np.maximum(free, 1e-3)
@@ -264,7 +308,12 @@ def _framed(
     shift = np.stack([read("shift_x"), read("shift_y")], -1)
     offset = np.array(size[::-1]) * (0.5 + shift) - gain * (low + high) / 2
     crop = np.zeros_like(cameras.k)
-    crop[:, 0, 0], crop[:, 1, 1], crop[:, 0, 2], crop[:, 1, 2] = gain[:, 0], gain[:, 1], offset[:, 0], offset[:, 1]
+    crop[:, 0, 0], crop[:, 1, 1], crop[:, 0, 2], crop[:, 1, 2] = (
+        gain[:, 0],
+        gain[:, 1],
+        offset[:, 0],
+        offset[:, 1],
+    )
     crop[:, 2, 2] = 1.0
     return replace(cameras, k=np.where(seen[:, None, None], crop @ cameras.k, cameras.k))
 
@@ -297,11 +346,17 @@ def _lights(plan: Plan, draws: Draws) -> Lights:
     ambient = read("ambient.radiance")[:, None] * srgb_to_linear(read("ambient.color"))
     direction, irradiance, shadows = np.tile([0.0, 0.0, 1.0], (n, 1)), np.zeros((n, 3)), np.zeros(n, bool)
     if plan.spec.light.sun is not None:
-        azimuth, elevation = (np.radians(read(f"sun.{a}_deg").astype(np.float64)) for a in ("azimuth", "elevation"))
-        direction = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1)
+        azimuth, elevation = (
+            np.radians(read(f"sun.{a}_deg").astype(np.float64)) for a in ("azimuth", "elevation")
+        )
+        direction = np.stack(
+            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
+        )
         irradiance = read("sun.irradiance")[:, None] * srgb_to_linear(read("sun.color"))
         shadows = read("sun.shadows").astype(bool)
-    return Lights(direction.astype(np.float32), irradiance.astype(np.float32), ambient.astype(np.float32), shadows)
+    return Lights(
+        direction.astype(np.float32), irradiance.astype(np.float32), ambient.astype(np.float32), shadows
+    )
 
 
 def _ground(plan: Plan, draws: Draws, materials: MaterialTable) -> Ground:
@@ -313,7 +368,9 @@ def _ground(plan: Plan, draws: Draws, materials: MaterialTable) -> Ground:
     return Ground(np.ones(n, bool), read("height").astype(np.float32), material)
 
 
-def _backgrounds(spec: BackgroundSpec, read: Reader, textures: TextureTable, size: tuple[int, int]) -> Backgrounds:
+def _backgrounds(
+    spec: BackgroundSpec, read: Reader, textures: TextureTable, size: tuple[int, int]
+) -> Backgrounds:
     n = len(read.frame)
     kinds = spec.kinds
     edges = np.cumsum(list(kinds.values()))[:-1]
@@ -323,21 +380,31 @@ def _backgrounds(spec: BackgroundSpec, read: Reader, textures: TextureTable, siz
     a, b = np.zeros((n, 3)), np.zeros((n, 3))
     scale, seed = np.ones(n), np.zeros(n, np.uint32)
     texture, window = np.full(n, -1, np.int32), np.tile([0.0, 0.0, 1.0, 1.0], (n, 1))
-    for name, first, second in (("flat", "flat", "flat"), ("gradient", "gradient.top", "gradient.bottom"), ("noise", "noise.a", "noise.b")):
+    for name, first, second in (
+        ("flat", "flat", "flat"),
+        ("gradient", "gradient.top", "gradient.bottom"),
+        ("noise", "noise.a", "noise.b"),
+    ):
         if name in kinds:
-            here = chosen == name
+            here = np.asarray(chosen == name, bool)
             a[here], b[here] = srgb_to_linear(read(first)[here]), srgb_to_linear(read(second)[here])
     if spec.noise is not None:
         scale, seed = read("noise.scale"), read("noise.seed").astype(np.uint32)
     if spec.photos is not None:
-        here = chosen == "photos"
+        here = np.asarray(chosen == "photos", bool)
         a[here] = read("photos.brightness")[here, None]
-        texture[here], window[here] = _photo_windows(spec.photos, replace(read.at("photos"), frame=read.frame[here]), textures, size)
+        texture[here], window[here] = _photo_windows(
+            spec.photos, replace(read.at("photos"), frame=read.frame[here]), textures, size
+        )
     f32 = np.float32
-    return Backgrounds(kind, a.astype(f32), b.astype(f32), scale.astype(f32), seed, texture, window.astype(f32))
+    return Backgrounds(
+        kind, a.astype(f32), b.astype(f32), scale.astype(f32), seed, texture, window.astype(f32)
+    )
 
 
-def _photo_windows(spec: PhotosSpec, read: Reader, textures: TextureTable, size: tuple[int, int]) -> tuple[NDArray[np.int32], F64]:
+def _photo_windows(
+    spec: PhotosSpec, read: Reader, textures: TextureTable, size: tuple[int, int]
+) -> tuple[NDArray[np.int32], F64]:
     """A crop of the frame's own aspect from each picked photograph."""
     index = textures.pick(spec.folder, read("pick"))
     photo = textures.sizes(index)

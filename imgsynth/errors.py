@@ -27,7 +27,9 @@ class SceneError(ImgsynthError):
         path: dotted path of the offending value (``objects.die.count``), where known.
     """
 
-    def __init__(self, message: str, *, file: str | Path | None = None, line: int | None = None, path: str = ""):
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, line: int | None = None, path: str = ""
+    ):
         self.message, self.file, self.line, self.path = message, file, line, path
         super().__init__(str(self))
 

@@ -16,8 +16,8 @@ from imgsynth.batch import F32, F64, I32, I64, U8, Cameras
 class AmodalMasks:
     """In-frame amodal masks, one window per instance, packed end to end.
 
-    Instance k covers `window[k]` = (x0, y0, x1, y1), half-open whole pixels inside the frame (x1 == x0 where the object lies
-    wholly outside), row-major 0/1 bytes from `start[k]`. Sampled at pixel centres.
+    Instance k covers `window[k]` = (x0, y0, x1, y1), half-open whole pixels inside the frame (x1 == x0 where
+    the object lies wholly outside), row-major 0/1 bytes from `start[k]`. Sampled at pixel centres.
     """
 
     window: I32  # (I, 4)
@@ -36,7 +36,8 @@ class AmodalMasks:
 class Buffers:
     """A renderer's output for n frames. Labels are sampled at pixel centres, colour is not.
 
-    `color` is linear RGB *before* resolving: (n, H·k, W·k, 3) with k = `supersample`, so that a sensor may work on samples.
+    `color` is linear RGB *before* resolving: (n, H·k, W·k, 3) with k = `supersample`, so that a sensor may
+    work on samples.
     """
 
     color: F32  # (n, H·k, W·k, 3)
@@ -58,8 +59,9 @@ class Instances:
     class_id: I32  # (I,) 0 = unlabelled
     path: NDArray[np.object_]  # (I,)
     group: NDArray[np.object_]  # (I,)
-    box_visible: F64  # (I, 4) xyxy half-open pixels, tight on the visible mask; zeros where nothing is visible
-    box_amodal: F64  # (I, 4) xyxy of the whole projected object, also outside the frame (the part before the near plane)
+    box_visible: F64  # (I, 4) xyxy half-open pixels, tight on the visible mask; zeros where it is empty
+    # (I, 4) xyxy of the whole projected object, also outside the frame (the part before the near plane)
+    box_amodal: F64
     area_visible: I64  # (I,) pixels
     area_amodal: I64  # (I,) pixels inside the frame
     visible_fraction: F64  # (I,) area_visible / area_amodal, 0 where the latter is 0
@@ -90,7 +92,7 @@ class FrameBatch:
     cameras: Cameras
     instances: Instances
     values: Mapping[str, NDArray[Any]]  # leaf path → (n, ...) sampled values; masked by `active`
-    active: Mapping[str, NDArray[np.bool_]]  # leaf path → (n,) False where the leaf's slot is not in the frame
+    active: Mapping[str, NDArray[np.bool_]]  # leaf path → (n,) whether the leaf's slot is in the frame
 
     def __len__(self) -> int:
         return len(self.indices)

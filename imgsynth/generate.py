@@ -1,4 +1,6 @@
-"""The whole story on one screen: sample, compose, render, annotate, expose; then to disk, by parts, resumable."""
+"""The whole story on one screen: sample, compose, render, annotate, expose; then to disk, by parts,
+resumable.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,14 @@ PIXELS_PER_PART = 1 << 22
 MOST_FRAMES_PER_PART = 1024
 
 
-def frames(scene: scenefile.Scene | Plan, seed: int, indices: Sequence[int] | I64, *, sampler: Sampler = "random", device: str = "cpu") -> FrameBatch:
+def frames(
+    scene: scenefile.Scene | Plan,
+    seed: int,
+    indices: Sequence[int] | I64,
+    *,
+    sampler: Sampler = "random",
+    device: str = "cpu",
+) -> FrameBatch:
     """Finished, labelled frames in memory: frame i depends on (spec, seed, i) and on nothing else."""
     from imgsynth.render import renderer
 
@@ -46,7 +55,16 @@ def frames(scene: scenefile.Scene | Plan, seed: int, indices: Sequence[int] | I6
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
     values, active = _columns(plan, draws)
     return FrameBatch(
-        draws.indices, spec.image.size, spec.classes, images, buffers, semantic, batch.cameras, instances, values, active
+        draws.indices,
+        spec.image.size,
+        spec.classes,
+        images,
+        buffers,
+        semantic,
+        batch.cameras,
+        instances,
+        values,
+        active,
     )
 
 
@@ -70,7 +88,9 @@ def _columns(plan: Plan, draws: Draws) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def part_size(spec: SceneSpec) -> int:
-    """Frames rendered together: bounded by pixels, so that memory is, and by nothing that varies between machines."""
+    """Frames rendered together: bounded by pixels, so that memory is, and by nothing that varies between
+    machines.
+    """
     height, width = spec.image.size
     samples = height * width * (spec.renderer.samples + 1)
     return max(1, min(MOST_FRAMES_PER_PART, PIXELS_PER_PART // samples))
@@ -93,7 +113,8 @@ def render(
 ) -> Path:
     """Render frames start … start + n - 1 of a scene into a dataset folder.
 
-    Files are the same bytes for any number of workers. An interrupted run leaves its finished parts; `resume` goes on from them.
+    Files are the same bytes for any number of workers. An interrupted run leaves its finished parts; `resume`
+    goes on from them.
 
     Raises:
         ImgsynthError: bad arguments, a scene that is wrong, a folder that is not free, a full disk.
@@ -161,8 +182,8 @@ def _rendered(
     try:
         while True:
             with _unsignalled():
-                while len(waiting) < 2 * workers and (part := next(queue, None)) is not None:
-                    waiting[pool.submit(_render_part, loaded, header, root, part, device)] = part
+                while len(waiting) < 2 * workers and (ready := next(queue, None)) is not None:
+                    waiting[pool.submit(_render_part, loaded, header, root, ready, device)] = ready
             if not waiting:
                 break
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -176,7 +197,9 @@ def _rendered(
 
 @contextmanager
 def _unsignalled() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start, which inherit that: they finish their part, and the parent says what happened."""
+    """Hold Ctrl-C back while processes start, which inherit that: they finish their part, and the parent says
+    what happened.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -186,7 +209,13 @@ def _unsignalled() -> Iterator[None]:
 
 def _render_part(loaded: scenefile.Scene, header: Header, root: Path, part: Part, device: str) -> None:
     try:
-        batch = frames(loaded, header.seed, range(part.start, part.start + part.count), sampler=_sampler(header), device=device)
+        batch = frames(
+            loaded,
+            header.seed,
+            range(part.start, part.start + part.count),
+            sampler=_sampler(header),
+            device=device,
+        )
     except SceneError as error:
         raise loaded.located(error) from None
     writer.write_part(root, header, part, batch)

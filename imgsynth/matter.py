@@ -18,7 +18,9 @@ Read = Callable[[str], NDArray[Any]]
 
 
 class TextureTable:
-    """The textures of one batch: each file once, each noise texture once per row. Paths are relative to `folder`."""
+    """The textures of one batch: each file once, each noise texture once per row. Paths are relative to
+    `folder`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,13 +67,22 @@ class TextureTable:
     def _noise(self, spec: NoiseTextureSpec, read: Read, m: int) -> I32:
         """One texture for each distinct set of parameters."""
         kinds, kind = np.unique(read("kind").astype(str), return_inverse=True)
-        parameters = np.concatenate([kind[:, None], read("seed")[:, None], read("cells")[:, None], read("a"), read("b")], 1)
+        parameters = np.concatenate(
+            [kind[:, None], read("seed")[:, None], read("cells")[:, None], read("a"), read("b")], 1
+        )
         distinct, where = np.unique(parameters, axis=0, return_inverse=True)
         ids = np.empty(len(distinct), np.int32)
         for k, name in enumerate(kinds):
             here = np.flatnonzero(distinct[:, 0] == k)
             a, b = srgb_to_linear(distinct[here, 3:6]), srgb_to_linear(distinct[here, 6:9])
-            made = noise_texture(distinct[here, 1].astype(np.uint64), a, b, kind=str(name), cells=distinct[here, 2], size=spec.size)
+            made = noise_texture(
+                distinct[here, 1].astype(np.uint64),
+                a,
+                b,
+                kind=str(name),
+                cells=distinct[here, 2],
+                size=spec.size,
+            )
             ids[here] = np.arange(len(here)) + len(self._chains)
             self._chains.extend(made)
         return ids[where.reshape(m)]
@@ -85,8 +96,12 @@ class MaterialTable:
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._count = 0
 
-    def add(self, spec: MaterialSpec, read: Read, m: int, *, texture: int | None = None, color: F64 | None = None) -> I32:
-        """Material ids (m,) for m rows. `texture` and `color` (linear) are a mesh file's own, for where the scene gives none."""
+    def add(
+        self, spec: MaterialSpec, read: Read, m: int, *, texture: int | None = None, color: F64 | None = None
+    ) -> I32:
+        """Material ids (m,) for m rows. `texture` and `color` (linear) are a mesh file's own, for where the
+        scene gives none.
+        """
         base = srgb_to_linear(read("color")) if color is None else np.tile(color, (m, 1))
         if spec.texture is not None:
             textures = self._textures.rows(spec.texture, lambda name: read(f"texture.{name}"), m)
@@ -94,16 +109,32 @@ class MaterialTable:
             textures = np.full(m, -1 if texture is None else texture, np.int32)
         repeat = np.repeat(read("repeat")[:, None], 2, 1)
         emission = read("emission")[:, None] * base
-        self._columns.append((base, read("metallic"), read("roughness"), emission, textures, repeat, read("alpha_cutoff")))
+        self._columns.append(
+            (base, read("metallic"), read("roughness"), emission, textures, repeat, read("alpha_cutoff"))
+        )
         self._count += m
         return np.arange(self._count - m, self._count, dtype=np.int32)
 
     def table(self) -> Materials:
         """All materials so far; one grey one where nobody asked, so that there is always a row 0."""
-        columns = self._columns if self._count else [
-            (np.full((1, 3), 0.5), np.zeros(1), np.ones(1), np.zeros((1, 3)), np.full(1, -1), np.ones((1, 2)), np.zeros(1))
-        ]
-        color, metallic, roughness, emission, texture, repeat, cutoff = (np.concatenate(c) for c in zip(*columns, strict=True))
+        columns = (
+            self._columns
+            if self._count
+            else [
+                (
+                    np.full((1, 3), 0.5),
+                    np.zeros(1),
+                    np.ones(1),
+                    np.zeros((1, 3)),
+                    np.full(1, -1),
+                    np.ones((1, 2)),
+                    np.zeros(1),
+                )
+            ]
+        )
+        color, metallic, roughness, emission, texture, repeat, cutoff = (
+            np.concatenate(c) for c in zip(*columns, strict=True)
+        )
         f32 = np.float32
         return Materials(
             color.astype(f32), metallic.astype(f32), roughness.astype(f32), emission.astype(f32),

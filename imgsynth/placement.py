@@ -24,7 +24,9 @@ def turn_z(angle_deg: F64) -> F64:
 
 
 def orientation(rotation: F64 | None, up: F64 | None, yaw_deg: F64) -> F64:
-    """(m, 3, 3): first `up` (m, 3) to +z, then the quaternion `rotation` (m, 4), then `yaw_deg` (m,) about +z."""
+    """(m, 3, 3): first `up` (m, 3) to +z, then the quaternion `rotation` (m, 4), then `yaw_deg` (m,) about
+    +z.
+    """
     out = turn_z(yaw_deg)
     if rotation is not None:
         out = out @ geometry.quat_to_matrix(rotation)
@@ -34,13 +36,19 @@ def orientation(rotation: F64 | None, up: F64 | None, yaw_deg: F64) -> F64:
 
 
 def extents(meshes: Meshes, mesh: NDArray[np.intp], turn: F64, scale: F64) -> tuple[F64, F64]:
-    """Lowest z and plan radius about the origin of every row: meshes[mesh[r]] scaled by `scale[r]`, turned by `turn[r]`."""
+    """Lowest z and plan radius about the origin of every row: meshes[mesh[r]] scaled by `scale[r]`, turned by
+    `turn[r]`.
+    """
     m, v = len(mesh), meshes.vertices.shape[1]
     low, radius = np.empty(m), np.empty(m)
     step = max(1, _CHUNK // (3 * v))
     for a in range(0, m, step):
         part = slice(a, a + step)
-        points = np.einsum("mvc,mrc->mvr", meshes.vertices[mesh[part]], (turn[part] * scale[part, None, None]).astype(np.float32))
+        points = np.einsum(
+            "mvc,mrc->mvr",
+            meshes.vertices[mesh[part]],
+            (turn[part] * scale[part, None, None]).astype(np.float32),
+        )
         low[part] = points[..., 2].min(1)
         radius[part] = np.sqrt((points[..., :2] ** 2).sum(-1).max(1))
     return low, radius
@@ -62,15 +70,18 @@ class Floor:
         active: NDArray[np.bool_],
         redraw: Callable[[int, int, NDArray[np.intp]], F64 | None],
     ) -> NDArray[np.bool_]:
-        """Place a group's slots in turn, in place in `position` (n, slots, 3); returns which of `active` found room.
+        """Place a group's slots in turn, changing `position` (n, slots, 3); which of `active` found room.
 
-        `redraw(slot, attempt, frames)` gives new positions (len(frames), 3), or None where the position is not random.
+        `redraw(slot, attempt, frames)` gives new positions (len(frames), 3), or None where the position is
+        not random.
         """
         settled = active.copy()
         for slot in range(position.shape[1]):
             todo = np.flatnonzero(active[:, slot])
             for attempt in range(TRIES):
-                todo = todo[self._blocked(position[todo, slot, :2], radius[todo, slot] + gap[todo, slot], todo)]
+                todo = todo[
+                    self._blocked(position[todo, slot, :2], radius[todo, slot] + gap[todo, slot], todo)
+                ]
                 if len(todo) == 0:
                     break
                 fresh = redraw(slot, attempt, todo) if attempt < TRIES - 1 else None

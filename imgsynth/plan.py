@@ -1,7 +1,8 @@
 """From a scene spec to numbers: the leaves of the tree, and their values for any (seed, frame index).
 
-A frame is a pure function of a point in the unit cube. Every leaf is named by its path; a repeated group's leaves carry their slot
-(``objects.die[3].material.roughness``), so raising a count, or adding a leaf, changes no other draw.
+A frame is a pure function of a point in the unit cube. Every leaf is named by its path; a repeated group's
+leaves carry their slot (``objects.die[3].material.roughness``), so raising a count, or adding a leaf, changes
+no other draw.
 """
 
 from __future__ import annotations
@@ -64,7 +65,11 @@ class Draws:
 
     def active(self, group: str) -> NDArray[np.bool_]:
         """(n, slots): which slots of a group are in the frame."""
-        slots = next(v.shape[1] for p, v in self.values.items() if p.startswith(f"objects.{group}.") and p != f"objects.{group}.count")
+        slots = next(
+            v.shape[1]
+            for p, v in self.values.items()
+            if p.startswith(f"objects.{group}.") and p != f"objects.{group}.count"
+        )
         return np.arange(slots)[None, :] < self.counts[group][:, None]
 
     def __contains__(self, path: str) -> bool:
@@ -101,7 +106,9 @@ class Plan:
             for name, info in type(node).model_fields.items():
                 if not (path == "" and name in ("slots", "freeze")):
                     accepts = _field_in(info.annotation, info.metadata)
-                    yield from self._walk(getattr(node, name), _join(path, info.alias or name), group, accepts)
+                    yield from self._walk(
+                        getattr(node, name), _join(path, info.alias or name), group, accepts
+                    )
         elif isinstance(node, Mapping):
             for name, item in node.items():
                 yield from self._walk(item, _join(path, name), name if path == "objects" else group, field)
@@ -111,7 +118,9 @@ class Plan:
         if dist.dims == 0 or dist.names or not any(_under(leaf.path, p) for p in self.spec.freeze):
             return leaf
         median = dist.median()
-        return replace(leaf, distribution=parse(median.tolist() if isinstance(median, np.ndarray) else median, dist.kind))
+        return replace(
+            leaf, distribution=parse(median.tolist() if isinstance(median, np.ndarray) else median, dist.kind)
+        )
 
     def _overrides(self, slots: Mapping[str, Any]) -> dict[tuple[str, int], Distribution]:
         out = {}
@@ -123,7 +132,9 @@ class Plan:
                 raise SceneError(f"names no leaf of a repeated group{nearest(path, names)}", path=path)
             leaf, slot = self.leaves[template], int(match["slot"])
             if slot >= leaf.slots:
-                raise SceneError(f"slot {slot} does not exist: {match['group']} has at most {leaf.slots}", path=path)
+                raise SceneError(
+                    f"slot {slot} does not exist: {match['group']} has at most {leaf.slots}", path=path
+                )
             try:
                 value = parse(node, leaf.distribution.kind)
             except ValueError as error:
@@ -155,13 +166,22 @@ class Plan:
         return order
 
     def _resolve(self, leaf: Leaf, name: str) -> _Reference:
-        """What `name` means inside `leaf`'s expression: a leaf, one slot's, or one component (``camera.target[2]``) of it."""
+        """What `name` means inside `leaf`'s expression: a leaf, one slot's, or one component
+        (``camera.target[2]``) of it.
+        """
         if found := self._find(leaf, name):
             return found
         if (part := split_component(name)) and (found := self._find(leaf, part[0])):
             return found._replace(component=part[1])
-        inside = [p.removeprefix(f"objects.{leaf.group}.") for p in self.leaves if leaf.group and p.startswith(f"objects.{leaf.group}.")]
-        raise SceneError(f"expression names {name!r}, which is no leaf{nearest(name, [*inside, *self.leaves])}", path=leaf.path)
+        inside = [
+            p.removeprefix(f"objects.{leaf.group}.")
+            for p in self.leaves
+            if leaf.group and p.startswith(f"objects.{leaf.group}.")
+        ]
+        raise SceneError(
+            f"expression names {name!r}, which is no leaf{nearest(name, [*inside, *self.leaves])}",
+            path=leaf.path,
+        )
 
     def _find(self, leaf: Leaf, name: str) -> _Reference | None:
         """Innermost scope first, then from the root, then variables."""
@@ -180,7 +200,10 @@ class Plan:
             if target in self.leaves:
                 other = self.leaves[target]
                 if other.group is not None and other.group != leaf.group:
-                    raise SceneError(f"{name!r} has a value for each object; name one, as in {other.names()[0]!r}", path=leaf.path)
+                    raise SceneError(
+                        f"{name!r} has a value for each object; name one, as in {other.names()[0]!r}",
+                        path=leaf.path,
+                    )
                 return _Reference(target)
         return None
 
@@ -188,7 +211,11 @@ class Plan:
     def varying(self) -> list[Leaf]:
         """The leaves that are not constants: the columns of frames.parquet."""
         overridden = {path for path, _ in self.overrides}
-        return [f for f in self.leaves.values() if f.path in overridden or f.distribution.dims or f.distribution.names]
+        return [
+            f
+            for f in self.leaves.values()
+            if f.path in overridden or f.distribution.dims or f.distribution.names
+        ]
 
     def sample(self, seed: int, indices: Sequence[int] | I64, sampler: Sampler = "random") -> Draws:
         """The values of all leaves for the given frames; each frame's depend on (seed, index) alone.
@@ -225,7 +252,9 @@ class Plan:
         return env
 
 
-def _draw(leaf: Leaf, draw: Callable[..., NDArray[np.float64]], seed: int, frames: I64, env: Mapping[str, Array]) -> Array:
+def _draw(
+    leaf: Leaf, draw: Callable[..., NDArray[np.float64]], seed: int, frames: I64, env: Mapping[str, Array]
+) -> Array:
     dist, slots = leaf.distribution, leaf.slots if leaf.group else 1
     if dist.dims:
         uniform = draw(seed, leaf.names(), frames, dist.dims)  # (n, slots, dims)
@@ -234,12 +263,15 @@ def _draw(leaf: Leaf, draw: Callable[..., NDArray[np.float64]], seed: int, frame
     try:
         values = np.asarray(dist.ppf(uniform if leaf.group else uniform[:, 0], env))
         if (dist.names or dist.kind == "reference") and leaf.field is not None:
-            good = leaf.field.check(values.reshape(len(frames) * slots, *values.shape[2 if leaf.group else 1 :]))
+            good = leaf.field.check(
+                values.reshape(len(frames) * slots, *values.shape[2 if leaf.group else 1 :])
+            )
             if not good.all():
                 row = int(np.argmin(good))
                 came = values.reshape(len(good), -1)[row].tolist()
                 raise ValueError(
-                    f"expected {leaf.field.describe()}, but the expression gives {came[0] if len(came) == 1 else came} in frame {frames[row // slots]}"
+                    f"expected {leaf.field.describe()}, but the expression gives "
+                    f"{came[0] if len(came) == 1 else came} in frame {frames[row // slots]}"
                 )
         return values
     except ValueError as error:

@@ -1,7 +1,8 @@
 """The scene spec: a tree of frozen values whose leaves may be distributions.
 
-The same types serve YAML (`imgsynth.scenefile`) and Python: every leaf accepts what YAML would hold (a number, a list,
-``{"uniform": [0, 1]}``) or a `Distribution`. Lengths in metres, angles in degrees, colours in sRGB, sizes (height, width).
+The same types serve YAML (`imgsynth.scenefile`) and Python: every leaf accepts what YAML would hold (a
+number, a list, ``{"uniform": [0, 1]}``) or a `Distribution`. Lengths in metres, angles in degrees, colours in
+sRGB, sizes (height, width).
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ Point = Annotated[Distribution, point(3)]
 Rotation = Annotated[Distribution, rotation()]
 
 SEED: dict[str, Any] = {"integer": [0, 2**32 - 1]}
-PICK: dict[str, Any] = {"uniform": [0, 1]}  # only where there is a choice: a leaf without effect would be a column without meaning
+PICK: dict[str, Any] = {
+    "uniform": [0, 1]
+}  # only where there is a choice: a leaf without effect would be a column without meaning
 
 
 def leaf(default: Any) -> Any:
@@ -54,11 +57,12 @@ class ImageSpec(Spec):
 
 
 class FramingSpec(Spec):
-    """Crop so that the labelled objects' projected box fills the image: what size-normalising scanners and croppers do.
+    """Crop so that the labelled objects' projected box fills the image, as size-normalising scanners do.
 
-    `stretch` fills both axes, each with a scale of its own; `contain` keeps the aspect and centres the box. `margin` is left free on
-    each side as a fraction of the image (`margin_x`, `margin_y`). With `stretch`, `max_aspect` bounds how much more one axis may be
-    magnified than the other. The intrinsics say what was done, so every label stays exact.
+    `stretch` fills both axes, each with a scale of its own; `contain` keeps the aspect and centres the box.
+    `margin` is left free on each side as a fraction of the image (`margin_x`, `margin_y`). With `stretch`,
+    `max_aspect` bounds how much more one axis may be magnified than the other. The intrinsics say what was
+    done, so every label stays exact.
     """
 
     fit: Literal["stretch", "contain"] = "contain"
@@ -70,7 +74,9 @@ class FramingSpec(Spec):
 
 
 class CameraSpec(Spec):
-    """A pinhole camera that orbits `target`: azimuth counter-clockwise from +x, elevation above the horizon, roll about the view."""
+    """A pinhole camera that orbits `target`: azimuth counter-clockwise from +x, elevation above the horizon,
+    roll about the view.
+    """
 
     fov_deg: Annotated[Distribution, number(gt=0, lt=175)] = leaf(45.0)
     target: Point = leaf([0.0, 0.0, 0.0])
@@ -83,7 +89,9 @@ class CameraSpec(Spec):
 
 
 class SunSpec(Spec):
-    """A sun: where it stands, the irradiance it gives a surface facing it (1 = white paper at full exposure is π⁻¹ bright)."""
+    """A sun: where it stands, the irradiance it gives a surface facing it (1 = white paper at full exposure
+    is π⁻¹ bright).
+    """
 
     azimuth_deg: Number = leaf({"uniform": [0, 360]})
     elevation_deg: Annotated[Distribution, number(ge=-90, le=90)] = leaf({"uniform": [25, 80]})
@@ -146,13 +154,21 @@ class BackgroundSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _picks(cls, data: Any) -> Any:
-        kinds = [k for k in ("flat", "gradient", "noise", "photos") if isinstance(data, dict) and data.get(k) is not None]
+        kinds = [
+            k
+            for k in ("flat", "gradient", "noise", "photos")
+            if isinstance(data, dict) and data.get(k) is not None
+        ]
         return {"pick": PICK, **data} if len(kinds) > 1 else data
 
     @property
     def kinds(self) -> dict[str, float]:
         """The kinds given and their normalized weights, in a fixed order."""
-        given = {k: self.weights.get(k, 1.0) for k in ("flat", "gradient", "noise", "photos") if getattr(self, k) is not None}
+        given = {
+            k: self.weights.get(k, 1.0)
+            for k in ("flat", "gradient", "noise", "photos")
+            if getattr(self, k) is not None
+        }
         total = sum(given.values())
         return {k: w / total for k, w in given.items()}
 
@@ -162,7 +178,9 @@ class BackgroundSpec(Spec):
         if not given:
             raise ValueError("expected at least one of flat, gradient, noise, photos")
         if unknown := [k for k in self.weights if k not in given]:
-            raise ValueError(f"weights names {unknown[0]!r}, which is not among the given kinds ({', '.join(given)})")
+            raise ValueError(
+                f"weights names {unknown[0]!r}, which is not among the given kinds ({', '.join(given)})"
+            )
         if sum(self.weights.get(k, 1.0) for k in given) <= 0:
             raise ValueError("weights sum to zero")
         return self
@@ -180,7 +198,9 @@ class NoiseTextureSpec(Spec):
 
 
 class TextureSpec(Spec):
-    """One source of a texture: an image or SVG file, a folder to pick from, or noise. Paths are relative to the scene file."""
+    """One source of a texture: an image or SVG file, a folder to pick from, or noise. Paths are relative to
+    the scene file.
+    """
 
     image: str | None = None
     svg: str | None = None
@@ -201,7 +221,9 @@ class TextureSpec(Spec):
 
 
 class MaterialSpec(Spec):
-    """Metallic-roughness (glTF 2.0): `repeat` is texture repeats per unit of uv; texels with alpha below `alpha_cutoff` are not there."""
+    """Metallic-roughness (glTF 2.0): `repeat` is texture repeats per unit of uv; texels with alpha below
+    `alpha_cutoff` are not there.
+    """
 
     color: Color = leaf("#c8c8c8")
     metallic: Fraction = leaf(0.0)
@@ -259,7 +281,7 @@ class QuadSpec(Spec):
 
 
 class PlateSpec(Spec):
-    """A polygon plate: a simple outline (counter-clockwise, metres) facing +z, 0 thick or extruded downwards."""
+    """A polygon plate: a simple outline (counter-clockwise, metres) facing +z, flat or extruded downwards."""
 
     outline: tuple[tuple[float, float], ...]
     thickness: NonNegative = leaf(0.0)
@@ -281,7 +303,9 @@ class MeshSpec(Spec):
 
 
 class DiceSpec(Spec):
-    """A six-sided die with pips; lengths of pips and corners are fractions of `size`. See `imgsynth.shapes.dice`."""
+    """A six-sided die with pips; lengths of pips and corners are fractions of `size`. See
+    `imgsynth.shapes.dice`.
+    """
 
     size: Positive = leaf(0.016)
     corner_radius: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.12)
@@ -344,9 +368,10 @@ class ShapeSpec(Spec):
 class PlaceSpec(Spec):
     """Where an object is and how it is turned.
 
-    The shape is first turned so that its named direction `up` points to +z, then by `rotation`, then by `yaw_deg` about +z. With
-    `on_ground` its lowest point then touches the ground at position z above it. `apart` keeps this gap (metres, on the ground plan)
-    to every object placed before; a place is drawn again up to 32 times, then the object is left out.
+    The shape is first turned so that its named direction `up` points to +z, then by `rotation`, then by
+    `yaw_deg` about +z. With `on_ground` its lowest point then touches the ground at position z above it.
+    `apart` keeps this gap (metres, on the ground plan) to every object placed before; a place is drawn again
+    up to 32 times, then the object is left out.
     """
 
     position: Point = leaf([0.0, 0.0, 0.0])
@@ -358,9 +383,10 @@ class PlaceSpec(Spec):
 
 
 class ObjectSpec(Spec):
-    """A group of like objects: how many, what, where, of which class (none = occluders and props without a label).
+    """A group of like objects: how many, what, where, of which class (none: an occluder or a prop).
 
-    `parts` gives the shape's further material slots theirs; a part without one takes that of the part before it.
+    `parts` gives the shape's further material slots theirs; a part without one takes that of the part before
+    it.
     """
 
     count: Count = leaf(1)
@@ -415,8 +441,9 @@ def _unique(classes: Any) -> Any:
 class SceneSpec(Spec):
     """A scene: everything that a frame depends on beside (seed, index).
 
-    `variables` are free leaves for expressions to share. `freeze` lists leaves or whole branches held at their median; `slots` overrides
-    single leaves of repeated groups (``objects.die[3].scale``). Both are what ``--freeze`` and ``--set`` write.
+    `variables` are free leaves for expressions to share. `freeze` lists leaves or whole branches held at
+    their median; `slots` overrides single leaves of repeated groups (``objects.die[3].scale``). Both are what
+    ``--freeze`` and ``--set`` write.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9_\-]+$")]
@@ -425,7 +452,9 @@ class SceneSpec(Spec):
     image: ImageSpec = Field(default_factory=ImageSpec)
     camera: CameraSpec = Field(default_factory=CameraSpec)
     light: LightSpec = Field(default_factory=LightSpec)
-    background: BackgroundSpec = Field(default_factory=lambda: BackgroundSpec.model_validate({"flat": "#808080"}))
+    background: BackgroundSpec = Field(
+        default_factory=lambda: BackgroundSpec.model_validate({"flat": "#808080"})
+    )
     ground: GroundSpec | None = None
     objects: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ObjectSpec] = {}
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Number] = {}
@@ -437,7 +466,7 @@ class SceneSpec(Spec):
     slots: dict[str, Any] = {}
 
     def canonical(self) -> dict[str, Any]:
-        """The spec as plain data with defaults left out: what the manifest stores, and what makes it again."""
+        """The spec as plain data, defaults left out: what the manifest stores, and what makes it again."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def digest(self) -> str:

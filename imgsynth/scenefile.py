@@ -38,7 +38,9 @@ class Scene:
         if self.file is None or error.file is not None:
             return error
         document = read_yaml(self.file)
-        return SceneError(error.message, file=self.file, line=document.line(_key(error.path)), path=error.path)
+        return SceneError(
+            error.message, file=self.file, line=document.line(_key(error.path)), path=error.path
+        )
 
 
 def shipped() -> dict[str, Path]:
@@ -64,12 +66,14 @@ def find(scene: str | Path) -> Path:
         return names[str(scene)] / "scene.yaml"
     if path.is_dir():
         raise SceneError(f"the folder {str(path)!r} has no scene.yaml")
-    raise SceneError(f"no scene {str(scene)!r}: expected a shipped scene, a folder with a scene.yaml or a YAML file"
-                     f"{nearest(str(scene), names)}")
+    raise SceneError(
+        f"no scene {str(scene)!r}: expected a shipped scene, a folder with a scene.yaml or a YAML file"
+        f"{nearest(str(scene), names)}"
+    )
 
 
 def load(scene: str | Path | SceneSpec, *, sets: Iterable[str] = (), freeze: Iterable[str] = ()) -> Scene:
-    """Load and check a scene; `sets` are ``PATH=VALUE`` (VALUE as YAML), `freeze` are leaves or branches held at their median.
+    """Load and check a scene; `sets` are ``PATH=VALUE`` (YAML), `freeze` leaves or branches held still.
 
     Raises:
         SceneError: one line with file, line, path, what was expected and the nearest valid name.
@@ -97,7 +101,11 @@ def _blamed(error: SceneError, sets: Iterable[str]) -> SceneError:
     """The same error, said of the --set that caused it where one did."""
     for setting in sets:
         path = setting.partition("=")[0].strip()
-        if error.path == path or error.path.startswith((path + ".", path + "[")) or path.startswith(error.path + "."):
+        if (
+            error.path == path
+            or error.path.startswith((path + ".", path + "["))
+            or path.startswith(error.path + ".")
+        ):
             return SceneError(error.message, file=f"--set {setting}", path=error.path)
     return error
 
@@ -122,7 +130,12 @@ def schema() -> dict[str, Any]:
 
     made, definitions = shared(made), shared(definitions)
     definitions |= {name: {"anyOf": json.loads(text)} for text, name in laws.items()}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "imgsynth scene", "$defs": definitions}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "title": "imgsynth scene",
+        "$defs": definitions,
+    }
 
 
 def _key(path: str) -> Key:
@@ -142,14 +155,21 @@ def _set(data: Any, setting: str) -> Any:
         return {**data, "slots": {**data.get("slots", {}), dotted(key): value}}
     node = data
     for i, part in enumerate(key[:-1]):
-        child = node.get(part) if isinstance(node, dict) else node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
+        child = (
+            node.get(part)
+            if isinstance(node, dict)
+            else node[part]
+            if isinstance(node, list) and isinstance(part, int) and part < len(node)
+            else None
+        )
         if child is None and isinstance(node, dict):
             child = node[part] = {}
         if not isinstance(child, dict | list):
-            raise SceneError(f"--set {path}: {dotted(key[: i + 1])} is a single value, nothing stands below it")
+            raise SceneError(
+                f"--set {path}: {dotted(key[: i + 1])} is a single value, nothing stands below it"
+            )
         node = child
-    if isinstance(node, list):
-        if not isinstance(key[-1], int) or key[-1] >= len(node):
-            raise SceneError(f"--set {path}: {dotted(key[:-1])} has {len(node)} entries")
+    if isinstance(node, list) and (not isinstance(key[-1], int) or key[-1] >= len(node)):
+        raise SceneError(f"--set {path}: {dotted(key[:-1])} has {len(node)} entries")
     node[key[-1]] = value
     return data

@@ -23,9 +23,13 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Spec(BaseModel):
-    """Base of everything read from a file: frozen, and an unknown key is an error that names the nearest valid one."""
+    """Base of everything read from a file: frozen, and an unknown key is an error that names the nearest
+    valid one.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, arbitrary_types_allowed=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -33,12 +37,18 @@ class Spec(BaseModel):
         if not isinstance(data, Mapping):
             if isinstance(data, cls):
                 return data
-            raise PydanticCustomError("not_a_mapping", "expected {expected}, got {got}", {
-                "expected": f"a mapping with keys {_listed(cls._names())}", "got": shown(data)})
+            raise PydanticCustomError(
+                "not_a_mapping",
+                "expected {expected}, got {got}",
+                {"expected": f"a mapping with keys {_listed(cls._names())}", "got": shown(data)},
+            )
         for key in data:
             if key not in cls._names() and key not in cls.model_fields:
-                raise PydanticCustomError("unknown_key", "unknown key {shown}{hint}", {
-                    "key": key, "shown": repr(key), "hint": nearest(str(key), cls._names())})
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown key {shown}{hint}",
+                    {"key": key, "shown": repr(key), "hint": nearest(str(key), cls._names())},
+                )
         return data
 
     @classmethod
@@ -71,16 +81,30 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers
-            if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp",
-                           "tag:yaml.org,2002:int")]
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag
+        not in (
+            "tag:yaml.org,2002:bool",
+            "tag:yaml.org,2002:float",
+            "tag:yaml.org,2002:timestamp",
+            "tag:yaml.org,2002:int",
+        )
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tfTF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tfTF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|nan))$"),
+    re.compile(
+        r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|nan))$"
+    ),
     list("-+0123456789."),
 )
 
@@ -94,7 +118,9 @@ def read_yaml(path: str | Path) -> Document:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise SceneError(f"is larger than {MAX_BYTES >> 20} MiB; a scene or study file is text", file=path)
+            raise SceneError(
+                f"is larger than {MAX_BYTES >> 20} MiB; a scene or study file is text", file=path
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SceneError("no such file", file=path) from None
@@ -125,7 +151,9 @@ def parse_yaml(text: str, file: Path | None = None) -> Document:
     return Document(data, file, lines)
 
 
-def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], count: list[int], file: Path | None) -> Any:
+def _construct(
+    loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], count: list[int], file: Path | None
+) -> Any:
     count[0] += 1
     line = node.start_mark.line + 1
     if count[0] > MAX_NODES:
@@ -135,10 +163,17 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int]
         out: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             name = loader.construct_object(key_node)
-            if not isinstance(name, str | int | float | bool):
-                raise SceneError("a key must be plain text", file=file, line=key_node.start_mark.line + 1, path=dotted(key))
+            if not isinstance(name, str | int):
+                raise SceneError(
+                    "a key must be plain text", file=file, line=key_node.start_mark.line + 1, path=dotted(key)
+                )
             if name in out:
-                raise SceneError(f"key {name!r} stands twice", file=file, line=key_node.start_mark.line + 1, path=dotted(key))
+                raise SceneError(
+                    f"key {name!r} stands twice",
+                    file=file,
+                    line=key_node.start_mark.line + 1,
+                    path=dotted(key),
+                )
             lines[(*key, name)] = key_node.start_mark.line + 1
             out[name] = _construct(loader, value_node, (*key, name), lines, count, file)
         return out
@@ -171,7 +206,11 @@ def _problem(document: Document, item: Any) -> tuple[str, int | None, str]:
     elif kind == "value_error":
         message = str(context.get("error", item["msg"]))
     elif kind in ("not_a_mapping",) or kind not in _PYDANTIC_WORDS:
-        message = item["msg"] if kind == "not_a_mapping" else f"{_lower(item['msg'])}, got {shown(item.get('input'))}"
+        message = (
+            item["msg"]
+            if kind == "not_a_mapping"
+            else f"{_lower(item['msg'])}, got {shown(item.get('input'))}"
+        )
     else:
         message = f"expected {_PYDANTIC_WORDS[kind]}, got {shown(item.get('input'))}"
     return message, document.line(key), dotted(key)
@@ -179,18 +218,21 @@ def _problem(document: Document, item: Any) -> tuple[str, int | None, str]:
 
 _PYDANTIC_WORDS = {
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
-    "float_type": "a number", "float_parsing": "a number", "string_type": "text", "bool_type": "true or false",
-    "bool_parsing": "true or false", "dict_type": "a mapping", "list_type": "a list", "tuple_type": "a list",
+    "float_type": "a number", "float_parsing": "a number", "string_type": "text",
+    "bool_type": "true or false",     "bool_parsing": "true or false",
+    "dict_type": "a mapping", "list_type": "a list", "tuple_type": "a list",
 }  # fmt: skip
 
 
 def _document_key(data: Any, location: Iterable[str | int]) -> Key:
-    """The part of pydantic's location that exists in the document: union tags and validator names drop out."""
+    """The part of pydantic's location that the document has; union tags and validator names drop out."""
     key: list[str | int] = []
     for part in location:
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
             key.append(part)
-            data = data[part]
+            data = data[part]  # type: ignore[index]
     return tuple(key)
 
 
@@ -211,8 +253,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """A value as a user would recognize it, cut to one short line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip().removesuffix("...").strip() if isinstance(
-        value, dict | list | str | int | float | bool | type(None)) else repr(value)
+    text = (
+        yaml.safe_dump(value, default_flow_style=True, width=10_000).strip().removesuffix("...").strip()
+        if isinstance(value, dict | list | str | int | float | bool | type(None))
+        else repr(value)
+    )
     return text if len(text) <= 80 else text[:77] + "…"
 
 

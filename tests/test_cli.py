@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from imgsynth import cli
 from imgsynth.dataset import writer
-from PIL import Image
 
 SCENE = """
 name: tiny
@@ -56,7 +57,21 @@ def line(err):
 
 
 def test_render_verify_export_show(run, scene, tmp_path):
-    code, out, _ = run("render", scene, "-n", 4, "-o", tmp_path / "set", "--seed", 3, "--workers", 1, "--format", "yolo", "--json")
+    code, out, _ = run(
+        "render",
+        scene,
+        "-n",
+        4,
+        "-o",
+        tmp_path / "set",
+        "--seed",
+        3,
+        "--workers",
+        1,
+        "--format",
+        "yolo",
+        "--json",
+    )
     assert code == 0
     assert json.loads(out)["frames"] == 4
     assert (tmp_path / "set-yolo").is_dir()
@@ -79,7 +94,23 @@ def test_verify_says_what_is_off_and_exits_1(run, scene, tmp_path):
 
 
 def test_set_and_freeze_change_the_frames(run, scene, tmp_path):
-    assert run("render", scene, "-n", 2, "-o", tmp_path / "a", "--workers", 1, "--set", "objects.ball.count=1", "--freeze", "objects.ball.shape")[0] == 0
+    assert (
+        run(
+            "render",
+            scene,
+            "-n",
+            2,
+            "-o",
+            tmp_path / "a",
+            "--workers",
+            1,
+            "--set",
+            "objects.ball.count=1",
+            "--freeze",
+            "objects.ball.shape",
+        )[0]
+        == 0
+    )
     spec = json.loads((tmp_path / "a" / "dataset.json").read_text())["spec"]
     assert spec["objects"]["ball"]["count"] == 1
     assert spec["freeze"] == ["objects.ball.shape"]
@@ -93,7 +124,10 @@ def test_set_and_freeze_change_the_frames(run, scene, tmp_path):
         (["render", "SCENE", "-o", "OUT"], "-n"),
         (["render", "SCENE", "-n", "2", "-o", "OUT", "--seed", "-1"], "--seed"),
         (["render", "SCENE", "-n", "2", "-o", "OUT", "--set", "camera.fov=3"], "did you mean 'fov_deg'"),
-        (["render", "SCENE", "-n", "2", "-o", "OUT", "--freeze", "camera.fov"], "did you mean 'camera.fov_deg'"),
+        (
+            ["render", "SCENE", "-n", "2", "-o", "OUT", "--freeze", "camera.fov"],
+            "did you mean 'camera.fov_deg'",
+        ),
         (["render", "SCENE", "-n", "2", "-o", "OUT", "--sampler", "halton"], "random or sobol"),
         (["render", "SCENE", "-n", "2", "-o", "OUT", "--renderer", "blender"], "raster"),
         (["render", "SCENE", "-n", "2", "-o", "OUT", "--device", "tpu"], "tpu"),
@@ -138,7 +172,9 @@ def test_a_full_disk_is_one_line_and_nothing_that_verify_accepts(run, scene, tmp
 def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(scene, tmp_path):
     out = tmp_path / "set"
     words = ["-n", "6000", "-o", str(out), "--workers", "2"]
-    cut = subprocess.Popen([sys.executable, "-m", "imgsynth.cli", "render", scene, *words], stderr=subprocess.PIPE, text=True)
+    cut = subprocess.Popen(
+        [sys.executable, "-m", "imgsynth.cli", "render", scene, *words], stderr=subprocess.PIPE, text=True
+    )
     until = time.monotonic() + 60
     while not list(out.glob("parts/*")) and time.monotonic() < until:
         time.sleep(0.02)
@@ -147,9 +183,19 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(scene, tmp_path):
     assert cut.returncode == 130, err
     assert "--resume" in line(err)
     assert not (out / "dataset.json").exists()
-    again = subprocess.run([sys.executable, "-m", "imgsynth.cli", "render", scene, *words, "--resume"], capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        [sys.executable, "-m", "imgsynth.cli", "render", scene, *words, "--resume"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert again.returncode == 0
-    assert subprocess.run([sys.executable, "-m", "imgsynth.cli", "verify", str(out)], capture_output=True).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "imgsynth.cli", "verify", str(out)], capture_output=True
+        ).returncode
+        == 0
+    )
 
 
 def test_learn_and_score(run, tmp_path):
@@ -157,7 +203,9 @@ def test_learn_and_score(run, tmp_path):
     labels = np.arange(80) % 2
     images = (rng.normal(60, 20, (80, 8, 8)) + 120 * labels[:, None, None]).clip(0, 255).astype(np.uint8)
     np.savez(tmp_path / "d.npz", images=images, labels=labels)
-    code, out, _ = run("learn", tmp_path / "d.npz", "--task", "classify", "-o", tmp_path / "m", "--steps", 40, "--json")
+    code, out, _ = run(
+        "learn", tmp_path / "d.npz", "--task", "classify", "-o", tmp_path / "m", "--steps", 40, "--json"
+    )
     assert code == 0
     assert json.loads(out)["steps"] == 40
     code, out, _ = run("score", tmp_path / "m", tmp_path / "d.npz", "--json")
@@ -176,7 +224,18 @@ def test_schema_scenes_and_version(run, tmp_path):
 def test_help_teaches_and_names_every_option(run):
     code, out, _ = run("render", "--help")
     assert code == 0
-    for word in ("--seed", "--start", "--workers", "--device", "--sampler", "--set", "--freeze", "--format", "--resume", "--json"):
+    for word in (
+        "--seed",
+        "--start",
+        "--workers",
+        "--device",
+        "--sampler",
+        "--set",
+        "--freeze",
+        "--format",
+        "--resume",
+        "--json",
+    ):
         assert word in out
 
 

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from imgsynth import geometry, scenefile
 from imgsynth.compose import compose
 from imgsynth.errors import DataError, SceneError
 from imgsynth.plan import Plan
 from imgsynth.scene import SceneSpec
-from PIL import Image
 
 
 def batch(n=50, seed=1, folder=None, **data):
@@ -24,7 +25,9 @@ def test_orbit_camera_looks_at_its_target_from_its_distance():
                 "elevation_deg": {"uniform": [-90, 90]}, "roll_deg": {"uniform": [-180, 180]}},
     )  # fmt: skip
     pose = b.cameras.world_from_camera
-    np.testing.assert_allclose(pose[:, :3, :3] @ pose[:, :3, :3].transpose(0, 2, 1), np.tile(np.eye(3), (200, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(
+        pose[:, :3, :3] @ pose[:, :3, :3].transpose(0, 2, 1), np.tile(np.eye(3), (200, 1, 1)), atol=1e-12
+    )
     assert np.allclose(np.linalg.det(pose[:, :3, :3]), 1)
     target = geometry.transform(geometry.rigid_inverse(pose), np.tile([1.0, 2.0, 3.0], (200, 1, 1)))[:, 0]
     np.testing.assert_allclose(target[:, :2], 0, atol=1e-9)
@@ -33,12 +36,18 @@ def test_orbit_camera_looks_at_its_target_from_its_distance():
 
 def test_camera_straight_above_has_north_up():
     b = batch(1, camera={"elevation_deg": 90, "azimuth_deg": -90, "distance": 2})
-    np.testing.assert_allclose(b.cameras.world_from_camera[0, :3, 1], [0, -1, 0], atol=1e-12)  # image down is -y
+    np.testing.assert_allclose(
+        b.cameras.world_from_camera[0, :3, 1], [0, -1, 0], atol=1e-12
+    )  # image down is -y
     np.testing.assert_allclose(b.cameras.world_from_camera[0, :3, 0], [1, 0, 0], atol=1e-12)
 
 
 def test_ids_count_within_the_frame_and_rows_are_sorted():
-    b = batch(30, classes=["a"], objects={"x": ball(count={"integer": [0, 4]}), "y": ball(count={"integer": [0, 3]})})
+    b = batch(
+        30,
+        classes=["a"],
+        objects={"x": ball(count={"integer": [0, 4]}), "y": ball(count={"integer": [0, 3]})},
+    )
     assert np.all(np.diff(b.instances.frame) >= 0)
     for i in range(30):
         here = b.instances.frame == i
@@ -47,7 +56,11 @@ def test_ids_count_within_the_frame_and_rows_are_sorted():
 
 
 def test_equal_shapes_share_one_mesh():
-    b = batch(20, classes=["a"], objects={"x": ball(count=3), "y": {**ball(), "shape": {"sphere": {"radius": {"uniform": [1, 2]}}}}})
+    b = batch(
+        20,
+        classes=["a"],
+        objects={"x": ball(count=3), "y": {**ball(), "shape": {"sphere": {"radius": {"uniform": [1, 2]}}}}},
+    )
     assert len(b.meshes.vertex_start) - 1 == 1 + 20
     assert set(b.instances.mesh[b.instances.group == "x"]) == {0}
 
@@ -63,7 +76,10 @@ def test_up_and_ground_put_the_named_face_on_top_and_the_lowest_point_on_the_flo
     )  # fmt: skip
     for row in range(60):
         mesh = b.instances.mesh[row]
-        vertices = b.meshes.vertices[b.meshes.vertex_start[mesh] : b.meshes.vertex_start[mesh + 1]] * b.instances.scale[row]
+        vertices = (
+            b.meshes.vertices[b.meshes.vertex_start[mesh] : b.meshes.vertex_start[mesh + 1]]
+            * b.instances.scale[row]
+        )
         world = geometry.transform(b.instances.world_from_object[row], vertices.astype(float))
         assert abs(world[:, 2].min() - 0.25) < 1e-6
         assert abs(world[:, 2].max() - 0.25 - 0.032) < 1e-6  # a die lies flat
@@ -104,12 +120,18 @@ def test_framing_fills_the_image_as_asked(fit):
         40,
         classes=["a"],
         image={"size": [60, 80]},
-        camera={"elevation_deg": {"uniform": [20, 90]}, "distance": 3, "framing": {"fit": fit, "margin_x": 0.1, "margin_y": 0.2}},
+        camera={
+            "elevation_deg": {"uniform": [20, 90]},
+            "distance": 3,
+            "framing": {"fit": fit, "margin_x": 0.1, "margin_y": 0.2},
+        },
         objects={"x": {"class": "a", "shape": {"box": {"size": [{"uniform": [0.1, 0.5]}, 0.2, 0.3]}}}},
     )
     for i in range(40):
         mesh = b.instances.mesh[i]
-        vertices = b.meshes.vertices[b.meshes.vertex_start[mesh] : b.meshes.vertex_start[mesh + 1]].astype(float)
+        vertices = b.meshes.vertices[b.meshes.vertex_start[mesh] : b.meshes.vertex_start[mesh + 1]].astype(
+            float
+        )
         camera = geometry.rigid_inverse(b.cameras.world_from_camera[i]) @ b.instances.world_from_object[i]
         pixel = geometry.project(b.cameras.k[i], geometry.transform(camera, vertices))
         low, high = pixel.min(0), pixel.max(0)
@@ -158,12 +180,28 @@ def test_noise_textures_are_one_a_row_and_files_one_in_all(tmp_path):
 @pytest.mark.parametrize(
     ("data", "error", "text"),
     [
-        ({"classes": ["b"], "objects": {"x": ball()}}, SceneError, r"objects.x.class: 'a' is not among the scene's classes \(b\)"),
-        ({"objects": {"x": {"shape": {"box": {"size": 1}}, "place": {"up": "north"}}}}, SceneError, "objects.x.place.up: the shape has no direction 'north'"),
-        ({"objects": {"x": {"shape": {"box": {"size": 1}}, "parts": {"lid": {}}}}}, SceneError, "objects.x.parts: the shape has no part 'lid'"),
+        (
+            {"classes": ["b"], "objects": {"x": ball()}},
+            SceneError,
+            r"objects.x.class: 'a' is not among the scene's classes \(b\)",
+        ),
+        (
+            {"objects": {"x": {"shape": {"box": {"size": 1}}, "place": {"up": "north"}}}},
+            SceneError,
+            "objects.x.place.up: the shape has no direction 'north'",
+        ),
+        (
+            {"objects": {"x": {"shape": {"box": {"size": 1}}, "parts": {"lid": {}}}}},
+            SceneError,
+            "objects.x.parts: the shape has no part 'lid'",
+        ),
         ({"objects": {"x": {"shape": {"mesh": {"file": "none.obj"}}}}}, DataError, "none.obj"),
         ({"background": {"photos": {"folder": "nowhere"}}}, DataError, "nowhere"),
-        ({"objects": {"x": {"shape": {"rounded_box": {"size": 1, "radius": 0.7}}}}}, SceneError, "objects.x.shape.rounded_box: radius"),
+        (
+            {"objects": {"x": {"shape": {"rounded_box": {"size": 1, "radius": 0.7}}}}},
+            SceneError,
+            "objects.x.shape.rounded_box: radius",
+        ),
     ],
 )
 def test_mistakes_are_named(data, error, text, tmp_path):

@@ -1,12 +1,11 @@
 """The whole chain: a frame's bytes depend on (spec, seed, index) alone, and what is on disk agrees with itself."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from imgsynth import generate, scenefile
 from imgsynth.dataset import writer
 from imgsynth.dataset.reader import Dataset
@@ -113,14 +112,27 @@ def test_resume_after_a_crash_gives_the_bytes_of_an_uninterrupted_run(made, tmp_
     with pytest.raises(ImgsynthError, match="resume"):
         generate.render(SMALL, 24, tmp_path / "cut", seed=4, workers=1)
     seen = []
-    generate.render(SMALL, 24, tmp_path / "cut", seed=4, workers=1, resume=True, progress=lambda done, total: seen.append(done))
+    generate.render(
+        SMALL,
+        24,
+        tmp_path / "cut",
+        seed=4,
+        workers=1,
+        resume=True,
+        progress=lambda done, total: seen.append(done),
+    )
     assert seen[0] == 10  # two parts of five were there
     assert tree(tmp_path / "cut") == tree(whole)
 
 
 def test_a_bad_scene_value_fails_before_any_file(tmp_path):
-    with pytest.raises(ImgsynthError, match=r"objects.cube.shape.box.size: expected .* but the expression gives"):
-        generate.render(SMALL, 5, tmp_path / "bad", sets=["objects.cube.count=1", "objects.cube.shape.box.size=[{expr: 0 - scale}, 1, 1]"])
+    with pytest.raises(
+        ImgsynthError, match=r"objects.cube.shape.box.size: expected .* but the expression gives"
+    ):
+        generate.render(
+            SMALL,
+            5,
+            tmp_path / "bad",
+            sets=["objects.cube.count=1", "objects.cube.shape.box.size=[{expr: 0 - scale}, 1, 1]"],
+        )
     assert not (tmp_path / "bad").exists()
-
-

@@ -19,10 +19,19 @@ LAYERS = [
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
-ENGINES = {"torch": {"learn", "study"}, "torchvision": {"learn", "dataset"}, "warp": {"render"}, "matplotlib": {"report"}}
+ENGINES = {
+    "torch": {"learn", "study"},
+    "torchvision": {"learn", "dataset"},
+    "warp": {"render"},
+    "matplotlib": {"report"},
+}
 # Reading any of these would make a frame or a file depend on more than (spec, seed, index).
 FORBIDDEN = {"time", "datetime", "random", "socket", "uuid", "secrets", "getpass", "pickle"}
-CLOCK_ALLOWED = {"study/progress.py", "study/workers.py", "render/raster.py"}  # time left, waiting for processes, stage times for the bench
+CLOCK_ALLOWED = {
+    "study/progress.py",
+    "study/workers.py",
+    "render/raster.py",
+}  # time left, waiting for processes, stage times for the bench
 
 
 def module(file: Path) -> str:
@@ -59,14 +68,27 @@ def test_engines_stay_in_their_rooms_and_nothing_reads_a_clock(file):
     tree = ast.parse(file.read_text())
     for name in imports(tree):
         root = name.split(".")[0]
-        assert module(file) in ENGINES.get(root, {module(file)}), f"{name} is imported outside {ENGINES[root]}"
+        assert module(file) in ENGINES.get(root, {module(file)}), (
+            f"{name} is imported outside {ENGINES[root]}"
+        )
         if str(file.relative_to(ROOT)) not in CLOCK_ALLOWED:
             assert root not in FORBIDDEN, f"{name}: a frame must not depend on it"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and ast.unparse(node.value) in ("np.random", "numpy.random"):
-            assert node.attr in ("default_rng", "Generator", "SeedSequence", "Philox", "PCG64"), f"np.random.{node.attr} is global state"
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Attribute)
+            and ast.unparse(node.value) in ("np.random", "numpy.random")
+        ):
+            assert node.attr in ("default_rng", "Generator", "SeedSequence", "Philox", "PCG64"), (
+                f"np.random.{node.attr} is global state"
+            )
 
 
 def test_import_is_light_and_help_needs_no_engine():
     code = "import sys, imgsynth, imgsynth.cli; print(sorted({'torch', 'warp', 'matplotlib', 'sklearn', 'scipy', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from imgsynth import scenefile
 from imgsynth.errors import SceneError
 from imgsynth.plan import Plan
@@ -43,7 +44,10 @@ def test_frame_is_the_same_alone_and_in_any_batch(sampler):
 @pytest.mark.parametrize("sampler", ["random", "sobol"])
 def test_a_new_leaf_changes_no_other_draw(sampler):
     before = values(scene(), sampler=sampler)
-    after = values(scene(variables={"aaa": {"uniform": [0, 1]}}, sensor={"blur_px": {"uniform": [0, 2]}}), sampler=sampler)
+    after = values(
+        scene(variables={"aaa": {"uniform": [0, 1]}}, sensor={"blur_px": {"uniform": [0, 2]}}),
+        sampler=sampler,
+    )
     shared = [p for p in before.values if p != "sensor.blur_px"]
     for path in shared:
         np.testing.assert_array_equal(before[path], after[path])
@@ -65,7 +69,10 @@ def test_another_process_draws_the_same():
         "from imgsynth import scenefile; d = scenefile.load('dice').plan().sample(5, [7, 8]);"
         "import hashlib; print(hashlib.sha256(d['objects.die.place.position'].tobytes() + d['camera.target'].tobytes()).hexdigest())"
     )
-    runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    runs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
     assert len(runs) == 1
 
 
@@ -80,7 +87,10 @@ def test_freeze_holds_a_branch_at_its_median_and_nothing_else():
 
 def test_slot_override():
     spec = scene(slots={"objects.ball[2].shape.sphere.radius": 0.5})
-    got, free = values(spec)["objects.ball.shape.sphere.radius"], values(scene())["objects.ball.shape.sphere.radius"]
+    got, free = (
+        values(spec)["objects.ball.shape.sphere.radius"],
+        values(scene())["objects.ball.shape.sphere.radius"],
+    )
     assert np.all(got[:, 2] == 0.5)
     np.testing.assert_array_equal(got[:, [0, 1, 3, 4]], free[:, [0, 1, 3, 4]])
 
@@ -99,14 +109,19 @@ def test_expressions_see_siblings_variables_and_other_slots():
     )
     d = values(spec)
     np.testing.assert_allclose(d["variables.twice"], 2 * d["variables.size"])
-    np.testing.assert_allclose(d["objects.a.shape.box.size"][..., 1], d["objects.a.scale"] + d["variables.twice"][:, None])
+    np.testing.assert_allclose(
+        d["objects.a.shape.box.size"][..., 1], d["objects.a.scale"] + d["variables.twice"][:, None]
+    )
     np.testing.assert_array_equal(d["objects.b.shape.sphere.radius"][:, 0], d["objects.a.scale"][:, 1])
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"variables": {"a": {"expr": "b"}, "b": {"expr": "c + 1"}, "c": {"expr": "a"}}}, "round in a circle: variables.a → variables.b"),
+        (
+            {"variables": {"a": {"expr": "b"}, "b": {"expr": "c + 1"}, "c": {"expr": "a"}}},
+            "round in a circle: variables.a → variables.b",
+        ),
         ({"variables": {"a": {"expr": "camera.fov"}}}, "did you mean 'camera.fov_deg'"),
         ({"variables": {"a": {"expr": "objects.ball.scale"}}}, r"name one, as in 'objects.ball\[0\].scale'"),
         ({"freeze": ["camera.fov"]}, "names no leaf to freeze; did you mean 'camera.fov_deg'"),
@@ -120,7 +135,10 @@ def test_mistakes_between_leaves_are_named(changes, text):
 
 
 def test_an_expression_is_held_to_its_leaf_when_sampled():
-    with pytest.raises(SceneError, match=r"camera.fov_deg: expected a number .* within \(0, 175\), but the expression gives 200"):
+    with pytest.raises(
+        SceneError,
+        match=r"camera.fov_deg: expected a number .* within \(0, 175\), but the expression gives 200",
+    ):
         values(scene(camera={"fov_deg": {"expr": "variables.x * 100"}}, variables={"x": 2}))
 
 
@@ -132,7 +150,11 @@ def test_inactive_slots_are_known():
 
 
 def test_set_and_freeze_from_the_command_line():
-    loaded = scenefile.load("dice", sets=["objects.die.count=3", "objects.die[1].scale=2", "camera.distance={uniform: [1, 1.5]}"], freeze=["camera.fov_deg"])
+    loaded = scenefile.load(
+        "dice",
+        sets=["objects.die.count=3", "objects.die[1].scale=2", "camera.distance={uniform: [1, 1.5]}"],
+        freeze=["camera.fov_deg"],
+    )
     d = loaded.plan().sample(0, range(20))
     assert d["objects.die.scale"].shape == (20, 3)
     assert np.all(d["objects.die.scale"] == [1, 2, 1])

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from imgsynth import cli, generate, scenefile
 from imgsynth.scene import SceneSpec
 from imgsynth.yamlfile import parse_yaml, validate
@@ -18,7 +19,12 @@ def blocks(language):
 
 
 def test_every_command_runs_in_order(tmp_path, monkeypatch, capsys):
-    commands = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines() if line.startswith("imgsynth ")]
+    commands = [
+        shlex.split(line, comments=True)
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("imgsynth ")
+    ]
     assert len(commands) > 8
     monkeypatch.chdir(tmp_path)
     for words in commands:
@@ -27,7 +33,9 @@ def test_every_command_runs_in_order(tmp_path, monkeypatch, capsys):
             cli.main()
         assert ended.value.code == 0, (words, capsys.readouterr().err)
     for name in ("000005.png", "000007.png"):
-        assert (tmp_path / "again/images" / name).read_bytes() == (tmp_path / "dice/images" / name).read_bytes()
+        assert (tmp_path / "again/images" / name).read_bytes() == (
+            tmp_path / "dice/images" / name
+        ).read_bytes()
 
 
 def test_the_python_runs():

@@ -1,4 +1,5 @@
 import pytest
+
 from imgsynth.errors import SceneError
 from imgsynth.yamlfile import MAX_NODES, Spec, parse_yaml, read_yaml, validate
 
@@ -29,15 +30,30 @@ def test_valid_document():
 
 
 def test_words_stay_words():
-    assert parse_yaml("[yes, no, on, off, y, 2026-01-01, 012, 0x10]").data == ["yes", "no", "on", "off", "y", "2026-01-01", "012", "0x10"]
+    assert parse_yaml("[yes, no, on, off, y, 2026-01-01, 012, 0x10]").data == [
+        "yes",
+        "no",
+        "on",
+        "off",
+        "y",
+        "2026-01-01",
+        "012",
+        "0x10",
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("radius: x\n", "scene.yaml:1: radius: expected a number, got x"),
-        ("\nradus: 1\n", "scene.yaml:2: radus: unknown key; did you mean 'radius'? (valid: radius, inner, items)"),
-        ("items:\n  a:\n    widht: 1\n", "scene.yaml:3: items.a.widht: unknown key; did you mean 'width'? (valid: width, height)"),
+        (
+            "\nradus: 1\n",
+            "scene.yaml:2: radus: unknown key; did you mean 'radius'? (valid: radius, inner, items)",
+        ),
+        (
+            "items:\n  a:\n    widht: 1\n",
+            "scene.yaml:3: items.a.widht: unknown key; did you mean 'width'? (valid: width, height)",
+        ),
         ("items:\n  a: {}\n", "scene.yaml:2: items.a.width: is missing"),
         ("inner: 3\n", "scene.yaml:1: inner: expected a mapping with keys width, height, got 3"),
         ("radius: 1\nradius: 2\n", "scene.yaml:2: key 'radius' stands twice"),

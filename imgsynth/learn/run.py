@@ -30,7 +30,7 @@ def learn(
     resume: bool = False,
     progress: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
-    """Train on DATA (several are joined, classes matched by name) and save to the folder `out`; what was done, as JSON values.
+    """Train on DATA (several are joined, classes matched by name), save to `out`, and say what was done.
 
     Raises:
         ImgsynthError: an unknown task, data that cannot be read, a folder that is not free.
@@ -38,7 +38,9 @@ def learn(
     if task not in TASKS:
         raise ImgsynthError(f"--task: expected {' or '.join(TASKS)}, got {task!r}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not resume:
-        raise ImgsynthError(f"{out}: is not empty; choose another folder, or --resume to go on with the same training")
+        raise ImgsynthError(
+            f"{out}: is not empty; choose another folder, or --resume to go on with the same training"
+        )
     config = ClassifierConfig(net=net, weights=None if weights is None else str(weights))
     if steps is not None:
         config = replace(config, steps=steps)
@@ -48,4 +50,10 @@ def learn(
     model: Classifier = train_classifier(images, config, seed=seed, progress=progress, checkpoint=checkpoint)
     model.save(out)
     checkpoint.unlink(missing_ok=True)
-    return {"task": task, "classes": list(model.classes), "images": len(images), "steps": config.steps, **model.record}
+    return {
+        "task": task,
+        "classes": list(model.classes),
+        "images": len(images),
+        "steps": config.steps,
+        **model.record,
+    }

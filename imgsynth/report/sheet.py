@@ -21,7 +21,9 @@ WIDEST = 1600
 
 
 def contact_sheet(batch: FrameBatch, *, labels: bool = True, columns: int | None = None) -> U8:
-    """All frames of a batch in a grid, (height, width, 3): masks tinted and outlined, visible boxes solid, classes written."""
+    """All frames of a batch in a grid, (height, width, 3): masks tinted and outlined, visible boxes solid,
+    classes written.
+    """
     cells = [draw_frame(frame, labels=labels) for frame in batch]
     return grid(cells, columns)
 
@@ -30,7 +32,12 @@ def grid(cells: Sequence[U8], columns: int | None = None, *, gap: int = GAP, pap
     """Equally sized (h, w, 3) pictures in a grid, as near to a wide page as they go."""
     height, width = cells[0].shape[:2]
     if columns is None:
-        columns = max(1, min(len(cells), round(math.sqrt(len(cells) * height / width * 1.6)), WIDEST // (width + gap) or 1))
+        columns = max(
+            1,
+            min(
+                len(cells), round(math.sqrt(len(cells) * height / width * 1.6)), WIDEST // (width + gap) or 1
+            ),
+        )
     rows = -(-len(cells) // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), paper, np.uint8)
     for k, cell in enumerate(cells):

@@ -19,7 +19,9 @@ Read = Callable[[str], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Built:
-    """Meshes for m rows: row r shows meshes[mesh[r]]. A mesh file may bring a texture and a colour for each slot."""
+    """Meshes for m rows: row r shows meshes[mesh[r]]. A mesh file may bring a texture and a colour for each
+    slot.
+    """
 
     meshes: Meshes
     mesh: NDArray[np.intp]
@@ -77,13 +79,13 @@ def _shape(kind: str, shape: ShapeSpec, p: dict[str, NDArray[Any]]) -> Meshes:
     if kind == "dice":
         from imgsynth.shapes.dice import dice
 
-        return dice(**p)
+        return dice(p.pop("size"), **p)  # type: ignore[arg-type]
     if kind == "plate":
         assert isinstance(shape.plate, PlateSpec)
         return plates.plate(np.asarray(shape.plate.outline, np.float64), p["thickness"])
     functions: dict[str, Callable[..., Meshes]] = {
-        "sphere": solids.sphere, "box": solids.box, "rounded_box": solids.rounded_box, "cylinder": solids.cylinder,
-        "disc": plates.disc, "quad": plates.quad,
+        "sphere": solids.sphere, "box": solids.box, "rounded_box": solids.rounded_box,
+        "cylinder": solids.cylinder, "disc": plates.disc, "quad": plates.quad,
     }  # fmt: skip
     return functions[kind](**p)
 

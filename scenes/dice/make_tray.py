@@ -17,7 +17,9 @@ def main() -> None:
         part = trimesh.creation.box(extents)
         part.apply_translation(centre)
         parts.append(part)
-    trimesh.util.concatenate(parts).export(Path(__file__).with_name("tray.obj"), include_normals=False, header=None)
+    trimesh.util.concatenate(parts).export(
+        Path(__file__).with_name("tray.obj"), include_normals=False, header=None
+    )
 
 
 if __name__ == "__main__":

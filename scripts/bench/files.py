@@ -22,7 +22,19 @@ from pathlib import Path
 
 
 def render(scene: str, n: int, out: Path, workers: int) -> float:
-    words = [sys.executable, "-m", "imgsynth.cli", "render", scene, "-n", str(n), "-o", str(out), "--workers", str(workers)]
+    words = [
+        sys.executable,
+        "-m",
+        "imgsynth.cli",
+        "render",
+        scene,
+        "-n",
+        str(n),
+        "-o",
+        str(out),
+        "--workers",
+        str(workers),
+    ]
     start = time.perf_counter()
     subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
@@ -38,7 +50,9 @@ def raw_files(like: Path, out: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scene", default="digits")
     parser.add_argument("-n", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -50,7 +64,7 @@ def main() -> None:
         out = Path(folder) / "set"
         render(asked.scene, 2, out, 1)  # compile
         seconds = []
-        for k in range(asked.repeats):
+        for _ in range(asked.repeats):
             shutil.rmtree(out)
             seconds.append(render(asked.scene, asked.n, out, asked.workers))
         raw = raw_files(out, Path(folder) / "raw")
@@ -62,7 +76,9 @@ def main() -> None:
         print(json.dumps(result, indent=2))
     else:
         print(f"{asked.scene}: {asked.n} labelled frames on {asked.workers} workers, files included")
-        print(f"  median {statistics.median(seconds):.1f} s of {', '.join(f'{s:.1f}' for s in seconds)}: {result['frames_per_second']:.0f} frames/s")
+        print(
+            f"  median {statistics.median(seconds):.1f} s of {', '.join(f'{s:.1f}' for s in seconds)}: {result['frames_per_second']:.0f} frames/s"
+        )
         print(f"  the same files written raw: {raw:.1f} s")
 
 
