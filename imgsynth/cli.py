@@ -84,7 +84,7 @@ def quickstart(
     """
     from imgsynth import scenefile
 
-    study(scenefile.shipped()["digits"] / "study.yaml", out, workers)
+    study(scenefile.shipped()["digits"] / "study.yaml", out, workers, f"imgsynth quickstart -o {out}")
 
 
 @app.command()
@@ -324,11 +324,11 @@ def study_command(
     study(file, out, workers)
 
 
-def study(file: Path, out: Path, workers: int | None) -> None:
+def study(file: Path, out: Path, workers: int | None, command: str | None = None) -> None:
     """Run a study, then say its figures in a few lines."""
     from imgsynth.study import run_study
 
-    results = run_study(file, out, workers=workers)
+    results = run_study(file, out, workers=workers, command=command)
     for arm, scores in results["arms"].items():
         accuracy = scores["accuracy"]
         low, high = accuracy["ci95"]
@@ -398,7 +398,7 @@ def main() -> NoReturn:
     except ImgsynthError as error:
         code = _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        code = _fail("interrupted; what was finished stays, --resume goes on from it", INTERRUPTED)
+        code = _fail("interrupted; what was finished stays: run it again (render: with --resume) to go on", INTERRUPTED)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""
