@@ -365,10 +365,10 @@ class _Bar:
         self._task = self._bar.add_task(what, total=None)
 
     def __call__(self, done: int, total: int, *_: Any) -> None:
+        self._bar.start()  # only now: an error before the work deserves no bar
         self._bar.update(self._task, completed=done, total=total)
 
     def __enter__(self) -> _Bar:
-        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -398,7 +398,9 @@ def main() -> NoReturn:
     except ImgsynthError as error:
         code = _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        code = _fail("interrupted; what was finished stays: run it again (render: with --resume) to go on", INTERRUPTED)
+        code = _fail(
+            "interrupted; what was finished stays: run it again (render: with --resume) to go on", INTERRUPTED
+        )
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,22 @@ from imgsynth.batch import (
     SceneBatch,
 )
 from imgsynth.color import srgb_to_linear
-from imgsynth.errors import SceneError
+from imgsynth.errors import DataError, SceneError
 from imgsynth.matter import MaterialTable, TextureTable
 from imgsynth.plan import Draws, Plan
 from imgsynth.scene import BackgroundSpec, CameraSpec, FramingSpec, ObjectSpec, PhotosSpec
 from imgsynth.shapes.build import Built, build
 
 Rows = NDArray[np.intp]
+
+
+@contextmanager
+def _asset(path: str) -> Iterator[None]:
+    """Say of an asset that cannot be read where the scene asks for it."""
+    try:
+        yield
+    except DataError as error:
+        raise SceneError(str(error), path=path) from None
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
 
     Raises:
         SceneError: a value that the scene cannot take (an unknown class name, a shape without the named part
-        or direction).
-        DataError: an asset that is missing or cannot be read.
+            or direction), or an asset that is missing or cannot be read.
     """
     spec, n = plan.spec, len(draws.indices)
     every = np.arange(n)
@@ -120,7 +130,8 @@ def _group(
     path, active = f"objects.{name}", draws.active(name)
     frame, slot = np.nonzero(active)
     read = Reader(draws, path, frame, slot)
-    built = build(obj.shape, read.at("shape"), len(frame), folder, path)
+    with _asset(f"{path}.shape.mesh.file"):
+        built = build(obj.shape, read.at("shape"), len(frame), folder, path)
     scale = read("scale").astype(np.float64)
     turn = placement.orientation(
         read("place.rotation") if obj.place.rotation else None,
@@ -166,14 +177,15 @@ def _slot_materials(
         # A mesh file's own colours hold until the scene says otherwise.
         color = built.colors[k] if built.colors and "material" not in obj.model_fields_set else None
         if part in obj.parts:
-            columns.append(materials.add(obj.parts[part], read.at(f"parts.{part}"), len(read.frame)))
+            with _asset(f"{path}.parts.{part}.texture"):
+                columns.append(materials.add(obj.parts[part], read.at(f"parts.{part}"), len(read.frame)))
         elif k == 0 or image is not None or color is not None:
             texture = None if image is None else textures.image(image)
-            columns.append(
-                materials.add(
+            with _asset(f"{path}.material.texture"):
+                own = materials.add(
                     obj.material, read.at("material"), len(read.frame), texture=texture, color=color
                 )
-            )
+            columns.append(own)
         else:
             columns.append(columns[-1])
     return np.stack(columns, 1)
@@ -364,7 +376,8 @@ def _ground(plan: Plan, draws: Draws, materials: MaterialTable) -> Ground:
     if plan.spec.ground is None:
         return Ground(np.zeros(n, bool), np.zeros(n, np.float32), np.zeros(n, np.int32))
     read = Reader(draws, "ground", np.arange(n))
-    material = materials.add(plan.spec.ground.material, read.at("material"), n)
+    with _asset("ground.material.texture"):
+        material = materials.add(plan.spec.ground.material, read.at("material"), n)
     return Ground(np.ones(n, bool), read("height").astype(np.float32), material)
 
 
@@ -393,9 +406,10 @@ def _backgrounds(
     if spec.photos is not None:
         here = np.asarray(chosen == "photos", bool)
         a[here] = read("photos.brightness")[here, None]
-        texture[here], window[here] = _photo_windows(
-            spec.photos, replace(read.at("photos"), frame=read.frame[here]), textures, size
-        )
+        with _asset("background.photos.folder"):
+            texture[here], window[here] = _photo_windows(
+                spec.photos, replace(read.at("photos"), frame=read.frame[here]), textures, size
+            )
     f32 = np.float32
     return Backgrounds(
         kind, a.astype(f32), b.astype(f32), scale.astype(f32), seed, texture, window.astype(f32)

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import numpy as np
 
 from imgsynth import scenefile
 from imgsynth.annotate import annotate
-from imgsynth.batch import I64
+from imgsynth.batch import I64, SceneBatch
 from imgsynth.compose import Reader, compose
 from imgsynth.dataset import writer
 from imgsynth.dataset.manifest import Header, Part
 from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.frame import FrameBatch
 from imgsynth.plan import Draws, Plan, Sampler
+from imgsynth.render import Renderer
 from imgsynth.scene import SceneSpec
 from imgsynth.sensor import SensorSettings, expose
 from imgsynth.version import __version__
@@ -44,13 +46,10 @@ def frames(
     device: str = "cpu",
 ) -> FrameBatch:
     """Finished, labelled frames in memory: frame i depends on (spec, seed, i) and on nothing else."""
-    from imgsynth.render import renderer
-
-    plan, folder = (scene, None) if isinstance(scene, Plan) else (scene.plan(), scene.folder)
+    plan = scene if isinstance(scene, Plan) else scene.plan()
     spec = plan.spec
-    draws = plan.sample(seed, indices, sampler)
-    batch = compose(plan, draws, folder=folder)
-    buffers = renderer("raster", device).render(batch, spec.renderer.samples)
+    draws, batch = _composed(scene, plan, seed, indices, sampler)
+    buffers = _renderer(device).render(batch, spec.renderer.samples)
     instances, semantic = annotate(batch, buffers)
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
     values, active = _columns(plan, draws)
@@ -66,6 +65,28 @@ def frames(
         values,
         active,
     )
+
+
+def _composed(
+    scene: scenefile.Scene | Plan, plan: Plan, seed: int, indices: Sequence[int] | I64, sampler: Sampler
+) -> tuple[Draws, SceneBatch]:
+    """Values and arrays of the frames; what is wrong with them is said with the scene's file and line."""
+    if isinstance(scene, Plan):
+        draws = plan.sample(seed, indices, sampler)
+        return draws, compose(plan, draws)
+    try:
+        draws = plan.sample(seed, indices, sampler)
+        return draws, compose(plan, draws, folder=scene.folder)
+    except SceneError as error:
+        raise scene.located(error) from None
+
+
+@lru_cache(maxsize=2)
+def _renderer(device: str) -> Renderer:
+    """One renderer a process and device: it keeps its scratch memory between batches."""
+    from imgsynth.render import renderer
+
+    return renderer("raster", device)
 
 
 def _sensor(plan: Plan, draws: Draws) -> SensorSettings:
@@ -140,15 +161,9 @@ def render(
 
 def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler, device: str) -> None:
     """Compose one frame, so that a bad value, a missing asset or device is said before any file is made."""
-    from imgsynth.render import renderer
-
     if device != "cpu":
-        renderer("raster", device)
-    plan = loaded.plan()
-    try:
-        compose(plan, plan.sample(seed, [index], sampler), folder=loaded.folder)
-    except SceneError as error:
-        raise loaded.located(error) from None
+        _renderer(device)
+    _composed(loaded, loaded.plan(), seed, [index], sampler)
 
 
 def _versions() -> dict[str, str]:
@@ -208,18 +223,8 @@ def _unsignalled() -> Iterator[None]:
 
 
 def _render_part(loaded: scenefile.Scene, header: Header, root: Path, part: Part, device: str) -> None:
-    try:
-        batch = frames(
-            loaded,
-            header.seed,
-            range(part.start, part.start + part.count),
-            sampler=_sampler(header),
-            device=device,
-        )
-    except SceneError as error:
-        raise loaded.located(error) from None
-    writer.write_part(root, header, part, batch)
-
-
-def _sampler(header: Header) -> Sampler:
-    return "sobol" if header.sampler == "sobol" else "random"
+    indices = range(part.start, part.start + part.count)
+    sampler: Sampler = "sobol" if header.sampler == "sobol" else "random"
+    writer.write_part(
+        root, header, part, frames(loaded, header.seed, indices, sampler=sampler, device=device)
+    )

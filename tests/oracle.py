@@ -49,6 +49,8 @@ class Traced:
     normal: np.ndarray  # (h, w, 3) interpolated, unit, towards the camera; camera frame
     face_normal: np.ndarray  # (h, w, 3) of the triangle's plane
     face: np.ndarray  # (h, w) running number of the triangle in the frame; -1 ground, -2 nothing
+    material: np.ndarray  # (h, w) -1 where an object has none or nothing is hit
+    uv: np.ndarray  # (h, w, 2) in repeats of the texture; v grows upwards
     alone: np.ndarray  # (R, h, w) whether the ray hits the frame's r-th instance, whatever is before it
 
 
@@ -82,7 +84,7 @@ def trace(
     rays = np.linalg.solve(k, np.stack([x, y, np.ones_like(x)])).T
     rays /= rays[:, 2:]  # so that a hit's parameter is its depth
 
-    depth, face, ids, normal, plane = _ground(batch, frame, rays, near)
+    depth, face, ids, normal, plane, material, uv = _ground(batch, frame, rays, near)
     rows = np.flatnonzero(batch.instances.frame == frame) if rows is None else rows
     alone = np.zeros((len(rows), h * w), bool)
     first = 0
@@ -90,7 +92,7 @@ def trace(
         points, faces = camera_points(batch, row), faces_of(batch, row)
         for ray, triangle in _pairs(points[faces], k, near, grid, exhaustive):
             t, b, c, hit = _hits(batch, row, points[faces[triangle]], rays[ray], near)
-            hit[hit] = _opaque(batch, row, triangle[hit], b[hit], c[hit])
+            hit[hit] = _opaque(batch, *_textured(batch, row, triangle[hit], b[hit], c[hit]))
             ray, triangle, t, b, c = ray[hit], triangle[hit], t[hit], b[hit], c[hit]
             alone[r, ray] = True
             order = np.lexsort((triangle, t, ray))
@@ -99,16 +101,17 @@ def trace(
             ray, triangle, t, b, c = ray[order], triangle[order], t[order], b[order], c[order]
             depth[ray], face[ray], ids[ray] = t, first + triangle, batch.instances.id[row]
             plane[ray], normal[ray] = _normals(batch, row, points, triangle, b, c, rays[ray])
+            material[ray], uv[ray] = _textured(batch, row, triangle, b, c)
         first += len(faces)
     shape = (h, w)
     return Traced(
         ids.reshape(shape), depth.reshape(shape), normal.reshape(h, w, 3), plane.reshape(h, w, 3),
-        face.reshape(shape), alone.reshape(len(rows), h, w),
+        face.reshape(shape), material.reshape(shape), uv.reshape(h, w, 2), alone.reshape(len(rows), h, w),
     )  # fmt: skip
 
 
 def _ground(batch: SceneBatch, frame: int, rays: np.ndarray, near: float) -> tuple[np.ndarray, ...]:
-    """Depth, face, id, normals of a world with the ground only."""
+    """Depth, face, id, normals, material and uv of a world with the ground only."""
     n = len(rays)
     pose = batch.cameras.world_from_camera[frame]
     depth, face, normal = np.full(n, np.inf), np.full(n, -2), np.zeros((n, 3))
@@ -118,7 +121,11 @@ def _ground(batch: SceneBatch, frame: int, rays: np.ndarray, near: float) -> tup
         hit = (t >= near) & np.isfinite(t)
         depth[hit], face[hit] = t[hit], -1
         normal[hit] = pose[2, :3] * -np.sign(rays[hit] @ pose[2, :3])[:, None]
-    return depth, face, np.zeros(n, int), normal, normal.copy()
+    material = np.where(face == -1, batch.ground.material[frame], -1)
+    uv = np.zeros((n, 2))
+    place = pose[:3, 3] + (rays[face == -1] * depth[face == -1, None]) @ pose[:3, :3].T
+    uv[face == -1] = place[:, :2] * batch.materials.uv_scale[batch.ground.material[frame]]
+    return depth, face, np.zeros(n, int), normal, normal.copy(), material, uv
 
 
 def _pairs(
@@ -173,33 +180,39 @@ def _hits(
     return t, b, c, hit
 
 
-def _opaque(batch: SceneBatch, row: int, triangle: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Whether the texture's alpha leaves the points there."""
+def _textured(
+    batch: SceneBatch, row: int, triangle: np.ndarray, b: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Materials of points on triangles, and where in their textures the points lie."""
     pool, mesh = batch.meshes, batch.instances.mesh[row]
-    faces = faces_of(batch, row)
-    slot = pool.slots[pool.face_start[mesh] + triangle]
-    material = batch.instances.materials[row][slot]
+    material = batch.instances.materials[row][pool.slots[pool.face_start[mesh] + triangle]]
+    corners = pool.uv[pool.vertex_start[mesh] + faces_of(batch, row)[triangle]].astype(np.float64)
+    uv = np.einsum("ic,icd->id", np.stack([1 - b - c, b, c], 1), corners)
+    return material, uv * batch.materials.uv_scale[material]
+
+
+def _opaque(batch: SceneBatch, material: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Whether the texture's alpha leaves the points there."""
     texture, cutoff = batch.materials.texture[material], batch.materials.alpha_cutoff[material]
     cut = (material >= 0) & (texture >= 0) & (cutoff > 0)
-    there = np.ones(len(triangle), bool)
-    corners = pool.uv[pool.vertex_start[mesh] + faces[triangle]].astype(np.float64)
-    weight = np.stack([1 - b - c, b, c], 1)
-    uv = np.einsum("ic,icd->id", weight, corners) * batch.materials.uv_scale[material]
+    there = np.ones(len(material), bool)
     for which in np.unique(texture[cut]):
         here = np.flatnonzero(cut & (texture == which))
-        there[here] = _alpha(batch, int(which), uv[here]) >= cutoff[here]
+        there[here] = texel(batch, int(which), uv[here])[:, 3] >= cutoff[here]
     return there
 
 
-def _alpha(batch: SceneBatch, texture: int, uv: np.ndarray) -> np.ndarray:
-    """Alpha 0..1 of a texture's image between its texel centres, repeated; v = 1 at the top."""
+def texel(batch: SceneBatch, texture: int, uv: np.ndarray) -> np.ndarray:
+    """(p, 4) linear colour and alpha of a texture's image, bilinear between its texel centres, repeated; v = 1 at the top."""
     pool = batch.textures
     level = pool.first_level[texture]
     h, w = pool.level_size[level]
-    image = pool.texels[pool.level_start[level] :][: h * w, 3].reshape(h, w) / 255.0
+    image = pool.texels[pool.level_start[level] :][: h * w].reshape(h, w, 4) / 255.0
+    rgb = image[..., :3]
+    image[..., :3] = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     x, y = uv[:, 0] * w - 0.5, (1 - uv[:, 1]) * h - 0.5
     i, j = np.floor(x).astype(int), np.floor(y).astype(int)
-    fx, fy = x - i, y - j
+    fx, fy = (x - i)[:, None], (y - j)[:, None]
     top = image[j % h, i % w] * (1 - fx) + image[j % h, (i + 1) % w] * fx
     low = image[(j + 1) % h, i % w] * (1 - fx) + image[(j + 1) % h, (i + 1) % w] * fx
     return top * (1 - fy) + low * fy

@@ -4,7 +4,7 @@ from PIL import Image
 
 from imgsynth import geometry, scenefile
 from imgsynth.compose import compose
-from imgsynth.errors import DataError, SceneError
+from imgsynth.errors import SceneError
 from imgsynth.plan import Plan
 from imgsynth.scene import SceneSpec
 
@@ -195,8 +195,8 @@ def test_noise_textures_are_one_a_row_and_files_one_in_all(tmp_path):
             SceneError,
             "objects.x.parts: the shape has no part 'lid'",
         ),
-        ({"objects": {"x": {"shape": {"mesh": {"file": "none.obj"}}}}}, DataError, "none.obj"),
-        ({"background": {"photos": {"folder": "nowhere"}}}, DataError, "nowhere"),
+        ({"objects": {"x": {"shape": {"mesh": {"file": "none.obj"}}}}}, SceneError, r"objects\.x\.shape\.mesh\.file: .*none\.obj"),
+        ({"background": {"photos": {"folder": "nowhere"}}}, SceneError, r"background\.photos\.folder: .*nowhere"),
         (
             {"objects": {"x": {"shape": {"rounded_box": {"size": 1, "radius": 0.7}}}}},
             SceneError,

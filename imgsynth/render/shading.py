@@ -4,7 +4,9 @@
 """Deferred shading and labels from a visibility buffer: Warp kernels, one source for CPU and CUDA.
 
 Each pixel's samples are grouped by the surface they see (an instance's material slot, and faces that point
-the same way); a group is shaded once, at the mean of its samples, in the camera's frame.
+the same way); a group is shaded once, in the camera's frame. The point is the mean of the samples on the
+group's first triangle, so that it lies in that triangle; its texture coordinates are carried on, by their
+derivatives, to the mean of the whole group.
 """
 
 from __future__ import annotations
@@ -232,10 +234,14 @@ def shade(
                 py = y + (float(sy) + 0.5) * step
                 seen = seen_at(geo, view, frame, f, left + wp.int64(sy * line + sx), px, py)
                 group = ONE << wp.uint64(s)
+                away = wp.vec2(0.0, 0.0)
                 if count > 1:
                     mx = px
                     my = py
                     size = float(1.0)
+                    ox = px
+                    oy = py
+                    own = float(1.0)
                     for r in range(s + 1, count):
                         if ((done >> wp.uint64(r)) & ONE) == NONE:
                             ry = (r * turn) >> 16
@@ -248,8 +254,13 @@ def shade(
                                 mx += qx
                                 my += qy
                                 size += 1.0
-                    px = mx / size
-                    py = my / size
+                                if other.triangle == seen.triangle:
+                                    ox += qx
+                                    oy += qy
+                                    own += 1.0
+                    px = ox / own
+                    py = oy / own
+                    away = wp.vec2(mx / size - px, my / size - py)
                 done = done | group
                 c = wp.vec3(0.0, 0.0, 0.0)
                 if seen.row == NOTHING:
@@ -266,6 +277,7 @@ def shade(
                         surface = ground_surface(geo, frame, seen, q)
                     else:
                         surface = mesh_surface(geo, seen, q, count == 1)
+                        surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
                     ray = frame.camera_ray * q
                     v = -unit(ray)
                     n = facing(surface.normal, v)

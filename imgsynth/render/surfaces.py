@@ -109,8 +109,19 @@ def same_surface(geo: Geometry, view: View, a: Seen, b: Seen) -> bool:
     if a.triangle == b.triangle or a.row >= view.rows:
         return True
     first = geo.rows[a.row].first_face
-    if geo.slots[first + a.triangle] != geo.slots[first + b.triangle]:
+    slot = geo.slots[first + a.triangle]
+    if slot != geo.slots[first + b.triangle]:
         return False
+    material = geo.slot_materials[a.row, slot]
+    if material >= 0:
+        if geo.materials[material].texture >= 0:
+            # Texture coordinates run on from one triangle to another only where they share a vertex.
+            p = geo.faces[first + a.triangle]
+            q = geo.faces[first + b.triangle]
+            if p[0] != q[0] and p[0] != q[1] and p[0] != q[2]:
+                if p[1] != q[0] and p[1] != q[1] and p[1] != q[2]:
+                    if p[2] != q[0] and p[2] != q[1] and p[2] != q[2]:
+                        return False
     u = face_cross(geo, a)
     v = face_cross(geo, b)
     c = wp.dot(u, v)
