@@ -20,12 +20,12 @@ import numpy as np
 from imgsynth import scenefile
 from imgsynth.annotate import annotate
 from imgsynth.batch import I64, SceneBatch
-from imgsynth.compose import Reader, compose
+from imgsynth.compose import compose
 from imgsynth.dataset import writer
 from imgsynth.dataset.manifest import Header, Part
 from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.frame import FrameBatch
-from imgsynth.plan import Draws, Plan, Sampler
+from imgsynth.plan import Draws, Plan, Reader, Sampler
 from imgsynth.render import Renderer
 from imgsynth.scene import SceneSpec
 from imgsynth.sensor import SensorSettings, expose

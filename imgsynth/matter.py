@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,20 @@ from numpy.typing import NDArray
 
 from imgsynth.batch import F64, I32, U8, Materials, TexturePool
 from imgsynth.color import srgb_to_linear
+from imgsynth.errors import DataError, SceneError
 from imgsynth.scene import MaterialSpec, NoiseTextureSpec, TextureSpec
 from imgsynth.textures import Chain, list_images, load_chain, noise_texture, pool
 
 Read = Callable[[str], NDArray[Any]]
+
+
+@contextmanager
+def asset(path: str) -> Iterator[None]:
+    """Say of an asset that cannot be read where the scene asks for it."""
+    try:
+        yield
+    except DataError as error:
+        raise SceneError(str(error), path=path) from None
 
 
 class TextureTable:

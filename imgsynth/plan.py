@@ -79,6 +79,27 @@ class Draws:
         return self.values[path]
 
 
+@dataclass(frozen=True)
+class Reader:
+    """The values below one path, for chosen rows: (frame,) rows of frame leaves, (frame, slot) rows of a
+    group's.
+    """
+
+    draws: Draws
+    prefix: str
+    frame: NDArray[np.intp]
+    slot: NDArray[np.intp] | None = None
+
+    def __call__(self, path: str) -> NDArray[Any]:
+        """(m, ...) the values of a leaf below."""
+        values = self.draws[f"{self.prefix}.{path}"]
+        return values[self.frame] if self.slot is None else values[self.frame, self.slot]
+
+    def at(self, path: str) -> Reader:
+        """The reader of a branch."""
+        return replace(self, prefix=f"{self.prefix}.{path}")
+
+
 class Plan:
     """A compiled scene: its leaves in evaluation order.
 

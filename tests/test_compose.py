@@ -195,8 +195,16 @@ def test_noise_textures_are_one_a_row_and_files_one_in_all(tmp_path):
             SceneError,
             "objects.x.parts: the shape has no part 'lid'",
         ),
-        ({"objects": {"x": {"shape": {"mesh": {"file": "none.obj"}}}}}, SceneError, r"objects\.x\.shape\.mesh\.file: .*none\.obj"),
-        ({"background": {"photos": {"folder": "nowhere"}}}, SceneError, r"background\.photos\.folder: .*nowhere"),
+        (
+            {"objects": {"x": {"shape": {"mesh": {"file": "none.obj"}}}}},
+            SceneError,
+            r"objects\.x\.shape\.mesh\.file: .*none\.obj",
+        ),
+        (
+            {"background": {"photos": {"folder": "nowhere"}}},
+            SceneError,
+            r"background\.photos\.folder: .*nowhere",
+        ),
         (
             {"objects": {"x": {"shape": {"rounded_box": {"size": 1, "radius": 0.7}}}}},
             SceneError,

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry"},
     {"yamlfile", "distributions", "batch", "frame"},
     {"scene", "plan", "scenefile"},
-    {"shapes", "textures", "placement", "matter", "compose", "render", "sensor"},
+    {"shapes", "textures", "placement", "matter", "viewing", "surroundings", "compose", "render", "sensor"},
     {"annotate", "dataset", "formats"},
     {"generate", "learn", "evaluate", "report"},
     {"study", "cli"},

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from oracle import Grid, Traced, camera_points, faces_of, silhouette_box, trace
+from oracle import Grid, Traced, camera_points, faces_of, silhouette_box, texel, trace
 
 from imgsynth import generate, scenefile
 from imgsynth.annotate import annotate
@@ -290,3 +290,92 @@ def test_poses_and_boxes_in_three_dimensions(case: Case) -> None:
             labels.world_from_object[row],
             atol=1e-9,
         )
+
+
+def unlit(shape: dict, texture: dict | None, samples: int) -> SceneBatch:
+    """Rough things under constant light only: their radiance is (1 - f) · albedo + f with f = 0.04, from wherever seen."""
+    spec = crowd(
+        renderer={"samples": samples},
+        light={"sun": None, "ambient": {"radiance": 1}},
+        background={"flat": "black"},
+        objects={
+            "thing": {
+                "shape": shape,
+                "place": {"rotation": "uniform"},
+                "material": {"roughness": 1, "color": "white", "texture": texture},
+            }
+        },
+        camera=CAMERA | {"distance": 2.0, "fov_deg": 40},
+    )
+    plan = scenefile.Scene(SceneSpec.model_validate(spec), Path()).plan()
+    return compose(plan, plan.sample(1, range(4)))
+
+
+def averaged(image: np.ndarray, k: int) -> np.ndarray:
+    """Means over k×k blocks of (h·k, w·k, …)."""
+    h, w = image.shape[0] // k, image.shape[1] // k
+    return image.reshape(h, k, w, k, -1).mean((1, 3))
+
+
+@pytest.mark.parametrize("shape", ["box", "dice", "plate", "strokes", "cylinder"])
+def test_colour_is_coverage_times_radiance(shape: str) -> None:
+    """Every sample sees what a ray through it sees, and a pixel is their mean."""
+    batch = unlit({shape: SHAPES[shape]}, None, 16)
+    buffers = renderer("raster").render(batch, 16)
+    for i in range(len(batch)):
+        hit = trace(batch, i, Grid.centres(batch.size, 4)).instance > 0
+        assert 0.01 < hit.mean() < 0.9
+        np.testing.assert_allclose(
+            averaged(buffers.color[i], 4)[..., 0], averaged(hit[..., None], 4)[..., 0], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("samples", [1, 4, 16])
+@pytest.mark.parametrize("shape", ["cylinder", "sphere", "rounded_box"])
+def test_sharp_textures_stay_whole_on_curved_shapes(shape: str, samples: int) -> None:
+    """Against the mean of 8×8 rays' texels: samples of several triangles that share a shading point must not displace it."""
+    sizes: dict[str, dict] = {"cylinder": {"radius": 0.5, "height": 1}, "sphere": {"radius": 0.6}}
+    texture = {"noise": {"kind": "checker", "cells": 2, "a": "white", "b": "black", "size": 64}}
+    batch = unlit({shape: sizes.get(shape, SHAPES[shape])}, texture, samples)
+    buffers = renderer("raster").render(batch, samples)
+    errors = []
+    for i in range(len(batch)):
+        traced = trace(batch, i, Grid.centres(batch.size, 8))
+        hit = traced.instance > 0
+        radiance = np.zeros((*hit.shape, 1))
+        for which in np.unique(batch.materials.texture[traced.material[hit]]):
+            here = hit & (batch.materials.texture[traced.material] == which)
+            radiance[here] = 0.96 * texel(batch, int(which), traced.uv[here])[:, :1] + 0.04
+        inside = averaged(hit[..., None], 8)[..., 0] == 1
+        rendered = averaged(buffers.color[i], buffers.supersample)[..., 0]
+        errors.append(np.abs(rendered - averaged(radiance, 8)[..., 0])[inside])
+    error = np.concatenate(errors)
+    print(shape, samples, error.mean(), np.mean(error > 0.3), len(error))
+    assert error.mean() < 0.02
+    assert np.mean(error > 0.3) < 0.01
+
+
+def test_the_oracle_misses_no_ray(folder: Path) -> None:
+    """Testing only rays near a triangle's image changes nothing."""
+    spec = crowd(camera=CAMERA | {"distance": 0.8, "near": 0.3}, image={"size": [12, 16]})
+    plan = scenefile.Scene(SceneSpec.model_validate(spec), folder).plan()
+    batch = compose(plan, plan.sample(4, range(2)), folder=folder)
+    for i in range(2):
+        quick, slow = (trace(batch, i, Grid.centres(batch.size), exhaustive=e) for e in (False, True))
+        for field in dataclasses.fields(Traced):
+            np.testing.assert_array_equal(getattr(quick, field.name), getattr(slow, field.name))
+
+
+def test_the_oracle_knows_a_square() -> None:
+    """A 1 m square 2 m before a camera of focal length 40 px covers 20 × 20 pixels about the middle, 2 m deep."""
+    spec = crowd(
+        objects={"quad": {"shape": {"quad": {"width": 1, "height": 1}}}},
+        camera={"distance": 2, "elevation_deg": 90, "fov_deg": float(2 * np.degrees(np.arctan(24 / 40)))},
+    )
+    plan = scenefile.Scene(SceneSpec.model_validate(spec), Path()).plan()
+    traced = trace(compose(plan, plan.sample(0, [0])), 0, Grid.centres(SIZE))
+    expected = np.zeros(SIZE, int)
+    expected[14:34, 22:42] = 1
+    np.testing.assert_array_equal(traced.instance, expected)
+    np.testing.assert_allclose(traced.depth[expected == 1], 2)
+    np.testing.assert_allclose(traced.normal[expected == 1], [[0, 0, -1]] * 400, atol=1e-12)

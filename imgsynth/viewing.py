@@ -1,0 +1,89 @@
+"""Cameras: where they stand, and how a framing changes what they see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsynth import geometry
+from imgsynth.batch import F64, Cameras, InstanceTable, MeshPool
+from imgsynth.plan import Reader
+from imgsynth.scene import CameraSpec, FramingSpec
+
+
+def orbit_cameras(spec: CameraSpec, size: tuple[int, int], read: Reader) -> Cameras:
+    """Cameras on a sphere about their targets, rolled about the view; never degenerate, not even at the poles."""
+    azimuth, elevation, roll = (
+        np.radians(read(f"{name}_deg").astype(np.float64)) for name in ("azimuth", "elevation", "roll")
+    )
+    outward = np.stack(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
+    )
+    # The tangent of rising elevation: "up" that never degenerates, not even straight above.
+    up = np.stack(
+        [-np.sin(elevation) * np.cos(azimuth), -np.sin(elevation) * np.sin(azimuth), np.cos(elevation)], -1
+    )
+    right = np.cross(-outward, up)
+    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    right, up = c * right + s * up, c * up - s * right
+    pose = np.tile(np.eye(4), (len(azimuth), 1, 1))
+    pose[:, :3, 0], pose[:, :3, 1], pose[:, :3, 2] = right, -up, -outward
+    pose[:, :3, 3] = read("target") + outward * read("distance")[:, None]
+    return Cameras(geometry.intrinsics(read("fov_deg"), size), pose, read("near").astype(np.float64))
+
+
+def framed(
+    cameras: Cameras,
+    spec: FramingSpec,
+    read: Reader,
+    size: tuple[int, int],
+    meshes: MeshPool,
+    instances: InstanceTable,
+) -> Cameras:
+    """Cameras whose intrinsics put the labelled objects' projected box where the framing wants it."""
+    low, high = _projected_box(cameras, meshes, instances, len(cameras.k))
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(low).all(1) & (high > low).all(1))
+    low, high = np.where(seen[:, None], low, 0.0), np.where(seen[:, None], high, np.array(size[::-1], float))
+    free = 1.0 - 2.0 * np.stack([read("margin_x"), read("margin_y")], -1)
+    target = np.array(size[::-1], np.float64) * np.maximum(free, 1e-3)
+    gain = target / np.maximum(high - low, 1e-9)
+    if spec.fit == "contain":
+        gain = np.repeat(gain.min(1, keepdims=True), 2, 1)
+    else:
+        most = gain.min(1, keepdims=True) * np.maximum(read("max_aspect"), 1.0)[:, None]
+        gain = np.minimum(gain, most)
+    shift = np.stack([read("shift_x"), read("shift_y")], -1)
+    offset = np.array(size[::-1]) * (0.5 + shift) - gain * (low + high) / 2
+    crop = np.zeros_like(cameras.k)
+    crop[:, 0, 0], crop[:, 1, 1], crop[:, 0, 2], crop[:, 1, 2] = (
+        gain[:, 0],
+        gain[:, 1],
+        offset[:, 0],
+        offset[:, 1],
+    )
+    crop[:, 2, 2] = 1.0
+    return replace(cameras, k=np.where(seen[:, None, None], crop @ cameras.k, cameras.k))
+
+
+def _projected_box(cameras: Cameras, meshes: MeshPool, instances: InstanceTable, n: int) -> tuple[F64, F64]:
+    """(n, 2) lowest and highest pixel coordinates over the labelled objects' vertices used by their faces."""
+    low, high = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
+    rows = np.flatnonzero(instances.class_id > 0)
+    camera_from_world = geometry.rigid_inverse(cameras.world_from_camera)
+    counts = np.diff(meshes.vertex_start)[instances.mesh[rows]]
+    for a in range(0, len(rows), step := max(1, (1 << 20) // max(1, int(counts.max(initial=1))))):
+        part, count = rows[a : a + step], counts[a : a + step]
+        owner = np.repeat(np.arange(len(part)), count)
+        inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        vertex = meshes.vertices[meshes.vertex_start[instances.mesh[part]][owner] + inside]
+        frame = instances.frame[part]
+        matrix = cameras.k[frame] @ (camera_from_world[frame] @ instances.world_from_object[part])[:, :3]
+        matrix[:, :, :3] *= instances.scale[part][:, None, :]
+        clip = np.einsum("vrc,vc->vr", matrix[owner][:, :, :3], vertex) + matrix[owner][:, :, 3]
+        front = clip[:, 2] > cameras.near[frame][owner]
+        pixel = clip[front, :2] / clip[front, 2:]
+        np.minimum.at(low, frame[owner][front], pixel)
+        np.maximum.at(high, frame[owner][front], pixel)
+    return low, high
