@@ -14,7 +14,7 @@ from imgsynth.scene import CameraSpec, FramingSpec
 
 
 def orbit_cameras(spec: CameraSpec, size: tuple[int, int], read: Reader) -> Cameras:
-    """Cameras on a sphere about their targets, rolled about the view; never degenerate, not even at the poles."""
+    """Cameras on a sphere about their targets, rolled about the view; never degenerate, not even overhead."""
     azimuth, elevation, roll = (
         np.radians(read(f"{name}_deg").astype(np.float64)) for name in ("azimuth", "elevation", "roll")
     )
