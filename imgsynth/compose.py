@@ -105,7 +105,8 @@ def _group(
     pose = np.tile(np.eye(4), (len(frame), 1, 1))
     pose[:, :3, :3], pose[:, :3, 3] = turn, position[frame, slot]
     if obj.place.on_ground:
-        height = draws["ground.height"][frame] if plan.spec.ground else 0.0
+        # The ground is kept in single precision: what stands on it stands on that.
+        height = draws["ground.height"][frame].astype(np.float32) if plan.spec.ground else 0.0
         pose[:, 2, 3] += height - low
     class_id = (
         _class_ids(plan.spec.classes, read("class"), path) if obj.class_ else np.zeros(len(frame), np.int32)

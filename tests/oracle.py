@@ -14,6 +14,7 @@ import numpy as np
 from imgsynth.batch import SceneBatch
 
 PAIRS = 1 << 19  # rays × triangles worked on at once
+TIE = 1e-6  # relative depth from which one thing is before another; what lies on the ground is before it
 EDGE = 1e-12  # barycentric slack: a ray through a shared edge hits one side at least
 
 
@@ -51,7 +52,22 @@ class Traced:
     face: np.ndarray  # (h, w) running number of the triangle in the frame; -1 ground, -2 nothing
     material: np.ndarray  # (h, w) -1 where an object has none or nothing is hit
     uv: np.ndarray  # (h, w, 2) in repeats of the texture; v grows upwards
-    alone: np.ndarray  # (R, h, w) whether the ray hits the frame's r-th instance, whatever is before it
+    distance: (
+        np.ndarray
+    )  # (R, h, w) depth of the frame's r-th instance, whatever is before it; inf where it is not hit
+
+    @property
+    def alone(self) -> np.ndarray:
+        """(R, h, w) amodal masks."""
+        return np.isfinite(self.distance)
+
+    @property
+    def clear(self) -> np.ndarray:
+        """(h, w) no two instances share the nearest depth, to rounding."""
+        if len(self.distance) < 2:
+            return np.ones(self.instance.shape, bool)
+        first, second = np.sort(self.distance, axis=0)[:2]
+        return ~(second <= first * (1 + TIE)) | ~np.isfinite(first)
 
 
 def camera_points(batch: SceneBatch, row: int) -> np.ndarray:
@@ -86,7 +102,8 @@ def trace(
 
     depth, face, ids, normal, plane, material, uv = _ground(batch, frame, rays, near)
     rows = np.flatnonzero(batch.instances.frame == frame) if rows is None else rows
-    alone = np.zeros((len(rows), h * w), bool)
+    distance = np.full((len(rows), h * w), np.inf)
+    depth *= 1 + TIE
     first = 0
     for r, row in enumerate(rows):
         points, faces = camera_points(batch, row), faces_of(batch, row)
@@ -94,19 +111,20 @@ def trace(
             t, b, c, hit = _hits(batch, row, points[faces[triangle]], rays[ray], near)
             hit[hit] = _opaque(batch, *_textured(batch, row, triangle[hit], b[hit], c[hit]))
             ray, triangle, t, b, c = ray[hit], triangle[hit], t[hit], b[hit], c[hit]
-            alone[r, ray] = True
             order = np.lexsort((triangle, t, ray))
             order = order[np.unique(ray[order], return_index=True)[1]]  # the nearest of each ray
+            distance[r, ray[order]] = np.minimum(distance[r, ray[order]], t[order])
             order = order[t[order] < depth[ray[order]]]
             ray, triangle, t, b, c = ray[order], triangle[order], t[order], b[order], c[order]
             depth[ray], face[ray], ids[ray] = t, first + triangle, batch.instances.id[row]
             plane[ray], normal[ray] = _normals(batch, row, points, triangle, b, c, rays[ray])
             material[ray], uv[ray] = _textured(batch, row, triangle, b, c)
         first += len(faces)
+    depth[face == -1] /= 1 + TIE
     shape = (h, w)
     return Traced(
         ids.reshape(shape), depth.reshape(shape), normal.reshape(h, w, 3), plane.reshape(h, w, 3),
-        face.reshape(shape), material.reshape(shape), uv.reshape(h, w, 2), alone.reshape(len(rows), h, w),
+        face.reshape(shape), material.reshape(shape), uv.reshape(h, w, 2), distance.reshape(-1, h, w),
     )  # fmt: skip
 
 

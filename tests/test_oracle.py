@@ -20,7 +20,6 @@ from imgsynth.scene import SceneSpec
 
 SIZE = (48, 64)
 JITTER = 1e-4  # pixels: closer to a silhouette than this, rounding may decide
-DISAGREE = 2e-5  # share of pixels away from silhouettes that may differ: depth ties of touching surfaces
 
 
 @dataclasses.dataclass
@@ -32,7 +31,7 @@ class Case:
     instances: Instances
     semantic: np.ndarray
     traced: list[Traced]
-    firm: np.ndarray  # (n, h, w) the same id from all of the jittered rays
+    firm: np.ndarray  # (n, h, w) the same id from all of the jittered rays, and no two objects in one place
     same_face: np.ndarray  # (n, h, w) the same triangle
     alone_firm: list[np.ndarray]  # for each frame (R, h, w)
 
@@ -47,7 +46,7 @@ def examine(batch: SceneBatch, buffers: Buffers, instances: Instances, semantic:
             for dx, dy in ((JITTER, 0), (-JITTER, 0), (0, JITTER), (0, -JITTER))
         ]
         traced.append(centre)
-        firm.append(np.all([t.instance == centre.instance for t in around], axis=0))
+        firm.append(np.all([t.instance == centre.instance for t in around], axis=0) & centre.clear)
         same_face.append(np.all([t.face == centre.face for t in around], axis=0))
         alone_firm.append(np.all([t.alone == centre.alone for t in around], axis=0))
     return Case(batch, buffers, instances, semantic, traced, np.array(firm), np.array(same_face), alone_firm)
@@ -131,6 +130,44 @@ def framed(**framing: object) -> dict:
     return crowd({"integer": [0, 1]}, camera=CAMERA | {"framing": framing})
 
 
+def aligned() -> dict:
+    """Straight from above, on a grid of 1/32 m a pixel: edges run through pixel centres, sides share planes."""
+    shapes = {
+        "quad": {"width": 0.5, "height": 0.25},
+        "box": {"size": [0.25, 0.25, 0.5]},
+        "plate": {"outline": [[-0.25, -0.25], [0.25, -0.25], [0, 0.25]]},
+    }
+    steps = {"choice": [-0.5, -0.25, 0, 0.25, 0.5]}
+    place = {"position": [steps, steps, steps], "yaw_deg": {"choice": [0, 45, 90, 180]}}
+    objects = {k: {"count": 3, "class": "thing", "shape": {k: v}, "place": place} for k, v in shapes.items()}
+    camera = {
+        "distance": 2,
+        "elevation_deg": 90,
+        "fov_deg": float(2 * np.degrees(np.arctan(24 / 64))),
+        "target": {"choice": [[0, 0, 0], [1 / 64, 1 / 64, 0], [1 / 128, 0, 0]]},
+    }
+    return crowd(objects=objects, camera=camera)
+
+
+def lying() -> dict:
+    """Flat things on the ground, each in a place of its own: nothing hides any part of them."""
+    flat = ("quad", "disc", "plate", "strokes")
+    objects = {
+        name: {
+            "class": "thing",
+            "shape": {name: SHAPES[name]},
+            "place": {
+                "position": [{"uniform": [3 * k - 0.5, 3 * k + 0.5]}, 0, 0],
+                "yaw_deg": uniform(0, 360),
+                "on_ground": True,
+            },
+        }
+        for k, name in enumerate(flat)
+    }
+    camera = CAMERA | {"elevation_deg": uniform(3, 90), "target": [4, 0, 0], "distance": uniform(3, 9)}
+    return crowd(objects=objects, camera=camera, ground={"height": uniform(-0.3, 0.3)})
+
+
 SPECS: dict[str, tuple[dict, int]] = {
     "crowd": (crowd({"integer": [0, 2]}), 10),
     "on a ground": (crowd({"integer": [0, 1]}, ground={"height": uniform(-1, 0.5)}), 8),
@@ -147,6 +184,8 @@ SPECS: dict[str, tuple[dict, int]] = {
     "tiny": (crowd({"integer": [0, 4]}, {"log_uniform": [0.002, 0.2]}), 8),
     "cut out": (cutouts(), 8),
     "stretched": (framed(fit="stretch", margin_x=0.1, shift_y=uniform(-0.2, 0.2), max_aspect=3), 6),
+    "aligned": (aligned(), 6),
+    "lying": (lying(), 8),
     "contained": (framed(fit="contain", margin_x=uniform(-0, 0.3), shift_x=uniform(-0.5, 0.5)), 6),
 }
 
@@ -202,9 +241,9 @@ def rows_of(case: Case, frame: int) -> np.ndarray:
 
 def test_ids_are_those_of_the_nearest_surface(case: Case) -> None:
     ids = np.array([t.instance for t in case.traced])
-    assert np.mean(case.firm) > 0.998
+    assert np.mean(case.firm) > 0.97
     assert (ids > 0).any()
-    assert np.mean((ids != case.buffers.instance) & case.firm) <= DISAGREE
+    np.testing.assert_array_equal(case.buffers.instance[case.firm], ids[case.firm])
 
 
 def test_depths_and_normals_are_those_of_the_hit(case: Case) -> None:
@@ -308,7 +347,7 @@ def unlit(shape: dict, texture: dict | None, samples: int) -> SceneBatch:
         camera=CAMERA | {"distance": 2.0, "fov_deg": 40},
     )
     plan = scenefile.Scene(SceneSpec.model_validate(spec), Path()).plan()
-    return compose(plan, plan.sample(1, range(4)))
+    return compose(plan, plan.sample(1, range(3)))
 
 
 def averaged(image: np.ndarray, k: int) -> np.ndarray:
@@ -330,29 +369,58 @@ def test_colour_is_coverage_times_radiance(shape: str) -> None:
         )
 
 
-@pytest.mark.parametrize("samples", [1, 4, 16])
+@pytest.mark.parametrize("samples", [4, 16])
 @pytest.mark.parametrize("shape", ["cylinder", "sphere", "rounded_box"])
 def test_sharp_textures_stay_whole_on_curved_shapes(shape: str, samples: int) -> None:
-    """Against the mean of 8×8 rays' texels: samples of several triangles that share a shading point must not displace it."""
-    sizes: dict[str, dict] = {"cylinder": {"radius": 0.5, "height": 1}, "sphere": {"radius": 0.6}}
+    """Against the mean of 6×6 rays' texels: samples of several triangles that share a shading point must not displace it."""
+    sizes: dict[str, dict] = {
+        "cylinder": {"radius": 0.5, "height": 1},
+        "sphere": {"radius": 0.6},
+        "rounded_box": {"size": 1, "radius": 0.2},
+    }
     texture = {"noise": {"kind": "checker", "cells": 2, "a": "white", "b": "black", "size": 64}}
-    batch = unlit({shape: sizes.get(shape, SHAPES[shape])}, texture, samples)
+    batch = unlit({shape: sizes[shape]}, texture, samples)
     buffers = renderer("raster").render(batch, samples)
     errors = []
     for i in range(len(batch)):
-        traced = trace(batch, i, Grid.centres(batch.size, 8))
+        traced = trace(batch, i, Grid.centres(batch.size, 6))
         hit = traced.instance > 0
         radiance = np.zeros((*hit.shape, 1))
         for which in np.unique(batch.materials.texture[traced.material[hit]]):
             here = hit & (batch.materials.texture[traced.material] == which)
             radiance[here] = 0.96 * texel(batch, int(which), traced.uv[here])[:, :1] + 0.04
-        inside = averaged(hit[..., None], 8)[..., 0] == 1
+        inside = averaged(hit[..., None], 6)[..., 0] == 1
         rendered = averaged(buffers.color[i], buffers.supersample)[..., 0]
-        errors.append(np.abs(rendered - averaged(radiance, 8)[..., 0])[inside])
+        errors.append(np.abs(rendered - averaged(radiance, 6)[..., 0])[inside])
     error = np.concatenate(errors)
-    print(shape, samples, error.mean(), np.mean(error > 0.3), len(error))
-    assert error.mean() < 0.02
-    assert np.mean(error > 0.3) < 0.01
+    assert error.mean() < 0.009
+    assert np.mean(error > 0.3) < 0.001
+
+
+def test_what_lies_on_the_ground_is_seen_whole(folder: Path) -> None:
+    """Rounding does not let the ground speckle through things that lie in its plane."""
+    scene = scenefile.Scene(SceneSpec.model_validate(lying()), folder)
+    labels = generate.frames(scene, 2, range(30)).instances
+    seen = labels.area_amodal > 20
+    assert seen.sum() > 60
+    np.testing.assert_array_equal(labels.visible_fraction[seen], 1)
+
+
+def test_framing_fills_the_image(folder: Path) -> None:
+    """The labelled objects' boxes together reach the margins on both axes (stretch) or on one (contain), and keep within."""
+    for fit in ("stretch", "contain"):
+        spec = framed(fit=fit, margin_x=0.1, margin_y=0.2)
+        spec["camera"] |= {"distance": 4}
+        made = generate.frames(scenefile.Scene(SceneSpec.model_validate(spec), folder), 3, range(12))
+        for i in range(12):
+            rows = made.instances.of_frame(i)
+            box = made.instances.box_amodal[rows[made.instances.class_id[rows] > 0]]
+            if not len(box):
+                continue
+            low, high = box[:, :2].min(0) / [64, 48], box[:, 2:].max(0) / [64, 48]
+            np.testing.assert_allclose((low + high) / 2, 0.5, atol=1e-6)
+            room = (high - low) / [0.8, 0.6]
+            np.testing.assert_allclose(room if fit == "stretch" else room.max(), 1, atol=1e-6)
 
 
 def test_the_oracle_misses_no_ray(folder: Path) -> None:

@@ -14,6 +14,7 @@ wp.set_module_options(OPTIONS)
 EMPTY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 NOTHING = wp.constant(-1)
 DONE = wp.constant(wp.float64(1.0))
+LYING = wp.constant(1.0 + 1.0e-6)  # what lies on the ground, to rounding, is seen on it, not speckled by it
 SAME_FACE = wp.constant(0.9)  # cosine from which neighbouring faces share one shading point
 
 
@@ -52,7 +53,7 @@ def seen_at(geo: Geometry, view: View, frame: FrameData, f: int, at: wp.int64, x
         w = wp.cast(~wp.uint32(key >> wp.uint64(32)), wp.float32)
     plane = frame.ground
     ground = float(plane[0] * wp.float64(x) + plane[1] * wp.float64(y) + plane[2])
-    if ground > w and ground <= frame.inverse_near:
+    if ground > w * LYING and ground <= frame.inverse_near:
         seen.row = view.rows + f
         seen.w = ground
         return seen
