@@ -49,6 +49,11 @@ def examine(batch: SceneBatch, buffers: Buffers, instances: Instances, semantic:
         firm.append(np.all([t.instance == centre.instance for t in around], axis=0) & centre.clear)
         same_face.append(np.all([t.face == centre.face for t in around], axis=0))
         alone_firm.append(np.all([t.alone == centre.alone for t in around], axis=0))
+        # Through a corner, to the last bit, a ray may slip between the faces that meet there.
+        faces = np.sort([t.face for t in (centre, *around)], axis=0)
+        corner = np.sum(np.diff(faces, axis=0) > 0, axis=0) > 1
+        firm[-1] &= ~corner
+        alone_firm[-1] &= ~corner
     return Case(batch, buffers, instances, semantic, traced, np.array(firm), np.array(same_face), alone_firm)
 
 
@@ -296,13 +301,13 @@ def test_amodal_boxes_bound_the_clipped_objects(case: Case) -> None:
 
 def test_truncation_is_what_a_larger_frame_shows(case: Case) -> None:
     height, width = case.batch.size
-    for row in range(len(case.instances)):
+    for row in range(0, len(case.instances), 2):
         box, got = silhouette_box(case.batch, row), case.instances.truncated_fraction[row]
         if box is None:
             assert got == 1
             continue
         low, high = np.floor(box[:2]), np.ceil(box[2:])
-        stride = np.maximum((high - low) / 120, 1)
+        stride = np.maximum((high - low) / 250, 1)
         x, y = (low[a] + (np.arange((high[a] - low[a]) // stride[a]) + 0.5) * stride[a] for a in (0, 1))
         alone = trace(case.batch, case.batch.instances.frame[row], Grid(x, y), rows=np.array([row])).alone[0]
         inside = alone[np.ix_((y > 0) & (y < height), (x > 0) & (x < width))].sum()
@@ -312,7 +317,7 @@ def test_truncation_is_what_a_larger_frame_shows(case: Case) -> None:
         # Exact, but where edges run through pixel centres, or the object is so large that only some are looked at.
         frame = case.batch.instances.frame[row]
         firm = case.alone_firm[frame][np.flatnonzero(rows_of(case, frame) == row)[0]].all()
-        slack = 0.03 if (stride > 1).any() else 1e-12 if firm else 0.05
+        slack = 0.02 if (stride > 1).any() else 1e-12 if firm else 0.05
         assert got == pytest.approx(1 - inside / alone.sum(), abs=slack)
 
 
