@@ -174,8 +174,8 @@ def lying() -> dict:
 
 
 SPECS: dict[str, tuple[dict, int]] = {
-    "crowd": (crowd({"integer": [0, 2]}), 6),
-    "on a ground": (crowd({"integer": [0, 1]}, ground={"height": uniform(-1, 0.5)}), 8),
+    "crowd": (crowd({"integer": [0, 2]}), 4),
+    "on a ground": (crowd({"integer": [0, 1]}, ground={"height": uniform(-1, 0.5)}), 6),
     "in the midst": (
         crowd(
             {"integer": [1, 3]}, camera=CAMERA | {"distance": uniform(0.01, 1), "near": uniform(0.05, 0.6)}
@@ -186,7 +186,7 @@ SPECS: dict[str, tuple[dict, int]] = {
         crowd(1, camera=CAMERA | {"near": uniform(0.05, 1.5)}, ground={"height": uniform(0, 2)}),
         6,
     ),
-    "tiny": (crowd({"integer": [0, 4]}, {"log_uniform": [0.002, 0.2]}), 8),
+    "tiny": (crowd({"integer": [0, 4]}, {"log_uniform": [0.002, 0.2]}), 5),
     "cut out": (cutouts(), 8),
     "stretched": (framed(fit="stretch", margin_x=0.1, shift_y=uniform(-0.2, 0.2), max_aspect=3), 6),
     "aligned": (aligned(), 6),
