@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from imgsynth import generate, scenefile
 from imgsynth.dataset import writer
@@ -77,6 +79,30 @@ def test_frames_alone_are_the_same_frames(made, tmp_path):
     assert sum(n.startswith("images/") for n in b) == 3
     whole, part = Dataset(made), Dataset(alone)
     assert whole.frames.slice(5, 3).equals(part.frames)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_coco_as_written_is_perfect_against_itself(made, kind, capsys):
+    coco = COCO(str(made / "annotations.json"))
+    annotations = coco.loadAnns(coco.getAnnIds())
+    assert len(annotations) > 30
+    assert not any(a["iscrowd"] for a in annotations)
+    for a in annotations:
+        x, y, w, h = a["bbox"]
+        rows, columns = np.nonzero(coco.annToMask(a))
+        assert (x, y, x + w, y + h) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert a["area"] == len(rows)
+    found = coco.loadRes(
+        [
+            {k: a[k] for k in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 1.0}
+            for a in annotations
+        ]
+    )
+    scorer = COCOeval(coco, found, kind)
+    scorer.evaluate()
+    scorer.accumulate()
+    scorer.summarize()
+    assert scorer.stats[0] == 1.0
 
 
 def test_every_sampled_value_is_in_the_table(made):

@@ -66,7 +66,7 @@ def test_by_name_folder_and_file(tmp_path):
         ),
         (
             GOOD.replace("radius: 0.1", "radius: 10cm"),
-            "scene.yaml:7: objects.x.shape.sphere.radius: expected a number or distribution > 0, got 10cm",
+            "scene.yaml:7: objects.x.shape.sphere.radius: expected a number or distribution > 0, got 10cm (write a bare number: lengths are metres",
         ),
         (GOOD.replace("radius: 0.1", "radius: {unifrom: [1, 2]}"), "did you mean"),
         (

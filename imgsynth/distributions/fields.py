@@ -13,6 +13,7 @@ form. Expressions are let through: what they yield can be checked only when samp
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from imgsynth.distributions.base import Distribution, DistributionError, plain, shown
 from imgsynth.distributions.parse import parse
+from imgsynth.distributions.scalar import Constant
 from imgsynth.distributions.schema import field_schema
 from imgsynth.distributions.spatial import Vector
 
@@ -32,6 +34,9 @@ _EXAMPLES = {
     "direction": "a direction such as [0, 0, 1] or {cap: {axis: [0, 0, 1], angle_deg: 30}}",
     "rotation": "a rotation such as uniform or {axis: [0, 0, 1], angle_deg: 90}",
 }
+
+
+_UNIT = re.compile(r"^[-+0-9.eE]+ ?(?:nm|um|µm|mm|cm|dm|m|km|in|inch|ft|px|deg|°|rad|%)$")
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,8 @@ class Field:
         return f" within {left}{plain(low)}, {plain(high)}{right}"
 
     def _hint(self, law: Distribution) -> str:
+        if self.kind in ("number", "vector") and isinstance(law, Constant) and _UNIT.match(str(law.value)):
+            return " (write a bare number: lengths are metres, angles degrees, shares 0 to 1)"
         return f", a {law.kind}" if law.kind != self.kind else ""
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
