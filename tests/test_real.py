@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from imgsynth.dataset.sources import load
 from imgsynth.dataset.split import split
 
