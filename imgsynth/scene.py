@@ -11,42 +11,34 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from imgsynth.distributions import (
     Distribution,
-    boolean,
-    color,
     integer,
     number,
-    point,
-    rotation,
     text,
     vector,
 )
+from imgsynth.leaves import (
+    PICK,
+    SEED,
+    Color,
+    Count,
+    Flag,
+    Fraction,
+    Name,
+    NonNegative,
+    Number,
+    Point,
+    Positive,
+    Rotation,
+    Seed,
+    exactly_one,
+    leaf,
+)
+from imgsynth.shapespec import ShapeSpec
 from imgsynth.yamlfile import Spec
-
-Number = Annotated[Distribution, number()]
-Positive = Annotated[Distribution, number(gt=0)]
-NonNegative = Annotated[Distribution, number(ge=0)]
-Fraction = Annotated[Distribution, number(ge=0, le=1)]
-Count = Annotated[Distribution, integer(ge=0, le=4096)]
-Seed = Annotated[Distribution, integer(ge=0, le=2**32 - 1)]
-Flag = Annotated[Distribution, boolean()]
-Name = Annotated[Distribution, text()]
-Color = Annotated[Distribution, color()]
-Point = Annotated[Distribution, point(3)]
-Rotation = Annotated[Distribution, rotation()]
-
-SEED: dict[str, Any] = {"integer": [0, 2**32 - 1]}
-PICK: dict[str, Any] = {
-    "uniform": [0, 1]
-}  # only where there is a choice: a leaf without effect would be a column without meaning
-
-
-def leaf(default: Any) -> Any:
-    """A field whose default is written as in YAML."""
-    return Field(default=default, validate_default=True)
 
 
 class ImageSpec(Spec):
@@ -216,7 +208,7 @@ class TextureSpec(Spec):
 
     @model_validator(mode="after")
     def _one(self) -> TextureSpec:
-        _exactly_one(self, ("image", "svg", "folder", "noise"))
+        exactly_one(self, ("image", "svg", "folder", "noise"))
         return self
 
 
@@ -239,130 +231,6 @@ class GroundSpec(Spec):
 
     height: Number = leaf(0.0)
     material: MaterialSpec = Field(default_factory=MaterialSpec)
-
-
-class SphereSpec(Spec):
-    """A ball."""
-
-    radius: Positive
-
-
-class BoxSpec(Spec):
-    """A cuboid with sharp edges, size (x, y, z)."""
-
-    size: Annotated[Distribution, vector(3, gt=0)]
-
-
-class RoundedBoxSpec(Spec):
-    """A cuboid whose edges and corners are rounded with `radius` (at most half the smallest side)."""
-
-    size: Annotated[Distribution, vector(3, gt=0)]
-    radius: Positive
-
-
-class CylinderSpec(Spec):
-    """A solid cylinder standing along z."""
-
-    radius: Positive
-    height: Positive
-
-
-class DiscSpec(Spec):
-    """A flat disc facing +z."""
-
-    radius: Positive
-
-
-class QuadSpec(Spec):
-    """A textured rectangle facing +z."""
-
-    width: Positive
-    height: Positive
-
-
-class PlateSpec(Spec):
-    """A polygon plate: a simple outline (counter-clockwise, metres) facing +z, flat or extruded downwards."""
-
-    outline: tuple[tuple[float, float], ...]
-    thickness: NonNegative = leaf(0.0)
-
-    @field_validator("outline")
-    @classmethod
-    def _polygon(cls, outline: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        if len(outline) < 3:
-            raise ValueError(f"expected at least 3 corners, got {len(outline)}")
-        return outline
-
-
-class MeshSpec(Spec):
-    """A triangle mesh from a file (OBJ, PLY, STL, GLB), relative to the scene file."""
-
-    file: str
-    unit: Annotated[float, Field(gt=0)] = 1.0
-    up_axis: Literal["y", "z"] = "z"
-
-
-class DiceSpec(Spec):
-    """A six-sided die with pips; lengths of pips and corners are fractions of `size`. See
-    `imgsynth.shapes.dice`.
-    """
-
-    size: Positive = leaf(0.016)
-    corner_radius: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.12)
-    pip_radius: Annotated[Distribution, number(gt=0, lt=0.25)] = leaf(0.095)
-    pip_depth: Annotated[Distribution, number(ge=0, lt=0.25)] = leaf(0.03)
-    pip_spread: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.25)
-    one_scale: Annotated[Distribution, number(gt=0, le=2.5)] = leaf(1.0)
-    right_handed: Flag = leaf(True)
-    turn_two: Flag = leaf(False)
-    turn_three: Flag = leaf(False)
-    turn_six: Flag = leaf(False)
-
-
-class StrokesSpec(Spec):
-    """A handwritten glyph as ribbons of ink in the plane z = 0. See `imgsynth.shapes.strokes`."""
-
-    glyph: Name
-    style: Fraction = leaf({"uniform": [0, 1]})
-    height: Positive = leaf(1.0)
-    width: Positive = leaf(0.1)
-    aspect: Positive = leaf(1.0)
-    slant_deg: Annotated[Distribution, number(gt=-80, lt=80)] = leaf(0.0)
-    rotation_deg: Number = leaf(0.0)
-    wobble: Annotated[Distribution, vector(32)] = leaf(0.0)
-    warp: Annotated[Distribution, vector(8)] = leaf(0.0)
-    shift: Annotated[Distribution, vector(8)] = leaf(0.0)
-    overshoot: Annotated[Distribution, vector(2)] = leaf(0.0)
-    taper: Fraction = leaf(0.0)
-    pressure: Annotated[Distribution, vector(2)] = leaf(0.0)
-    box_aspect: NonNegative = leaf(0.0)
-    equalize: Fraction = leaf(0.0)
-    straighten: Fraction = leaf(0.0)
-
-
-class ShapeSpec(Spec):
-    """Exactly one shape."""
-
-    sphere: SphereSpec | None = None
-    box: BoxSpec | None = None
-    rounded_box: RoundedBoxSpec | None = None
-    cylinder: CylinderSpec | None = None
-    disc: DiscSpec | None = None
-    quad: QuadSpec | None = None
-    plate: PlateSpec | None = None
-    mesh: MeshSpec | None = None
-    dice: DiceSpec | None = None
-    strokes: StrokesSpec | None = None
-
-    @property
-    def kind(self) -> str:
-        """The name of the shape given."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
-
-    @model_validator(mode="after")
-    def _one(self) -> ShapeSpec:
-        _exactly_one(self, tuple(type(self).model_fields))
-        return self
 
 
 class PlaceSpec(Spec):
@@ -475,10 +343,3 @@ class SceneSpec(Spec):
         for word in ("description", "licences"):
             full.pop(word)
         return hashlib.sha256(json.dumps(full, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _exactly_one(spec: Spec, names: tuple[str, ...]) -> None:
-    given = [n for n in names if getattr(spec, n) is not None]
-    if len(given) != 1:
-        got = "none" if not given else " and ".join(given)
-        raise ValueError(f"expected exactly one of {', '.join(names)}, got {got}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imgsynth.batch import F64, U8, Meshes
 from imgsynth.errors import SceneError
-from imgsynth.scene import MeshSpec, PlateSpec, ShapeSpec
+from imgsynth.shapespec import MeshSpec, PlateSpec, ShapeSpec
 
 Read = Callable[[str], NDArray[Any]]
 

@@ -1,0 +1,135 @@
+"""What a scene file says of a shape; `imgsynth.shapes.build` makes meshes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from imgsynth.distributions import Distribution, number, vector
+from imgsynth.leaves import Flag, Fraction, Name, NonNegative, Number, Positive, exactly_one, leaf
+from imgsynth.yamlfile import Spec
+
+
+class SphereSpec(Spec):
+    """A ball."""
+
+    radius: Positive
+
+
+class BoxSpec(Spec):
+    """A cuboid with sharp edges, size (x, y, z)."""
+
+    size: Annotated[Distribution, vector(3, gt=0)]
+
+
+class RoundedBoxSpec(Spec):
+    """A cuboid whose edges and corners are rounded with `radius` (at most half the smallest side)."""
+
+    size: Annotated[Distribution, vector(3, gt=0)]
+    radius: Positive
+
+
+class CylinderSpec(Spec):
+    """A solid cylinder standing along z."""
+
+    radius: Positive
+    height: Positive
+
+
+class DiscSpec(Spec):
+    """A flat disc facing +z."""
+
+    radius: Positive
+
+
+class QuadSpec(Spec):
+    """A textured rectangle facing +z."""
+
+    width: Positive
+    height: Positive
+
+
+class PlateSpec(Spec):
+    """A polygon plate: a simple outline (counter-clockwise, metres) facing +z, flat or extruded downwards."""
+
+    outline: tuple[tuple[float, float], ...]
+    thickness: NonNegative = leaf(0.0)
+
+    @field_validator("outline")
+    @classmethod
+    def _polygon(cls, outline: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if len(outline) < 3:
+            raise ValueError(f"expected at least 3 corners, got {len(outline)}")
+        return outline
+
+
+class MeshSpec(Spec):
+    """A triangle mesh from a file (OBJ, PLY, STL, GLB), relative to the scene file."""
+
+    file: str
+    unit: Annotated[float, Field(gt=0)] = 1.0
+    up_axis: Literal["y", "z"] = "z"
+
+
+class DiceSpec(Spec):
+    """A six-sided die with pips; lengths of pips and corners are fractions of `size`. See
+    `imgsynth.shapes.dice`.
+    """
+
+    size: Positive = leaf(0.016)
+    corner_radius: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.12)
+    pip_radius: Annotated[Distribution, number(gt=0, lt=0.25)] = leaf(0.095)
+    pip_depth: Annotated[Distribution, number(ge=0, lt=0.25)] = leaf(0.03)
+    pip_spread: Annotated[Distribution, number(gt=0, lt=0.5)] = leaf(0.25)
+    one_scale: Annotated[Distribution, number(gt=0, le=2.5)] = leaf(1.0)
+    right_handed: Flag = leaf(True)
+    turn_two: Flag = leaf(False)
+    turn_three: Flag = leaf(False)
+    turn_six: Flag = leaf(False)
+
+
+class StrokesSpec(Spec):
+    """A handwritten glyph as ribbons of ink in the plane z = 0. See `imgsynth.shapes.strokes`."""
+
+    glyph: Name
+    style: Fraction = leaf({"uniform": [0, 1]})
+    height: Positive = leaf(1.0)
+    width: Positive = leaf(0.1)
+    aspect: Positive = leaf(1.0)
+    slant_deg: Annotated[Distribution, number(gt=-80, lt=80)] = leaf(0.0)
+    rotation_deg: Number = leaf(0.0)
+    wobble: Annotated[Distribution, vector(32)] = leaf(0.0)
+    warp: Annotated[Distribution, vector(8)] = leaf(0.0)
+    shift: Annotated[Distribution, vector(8)] = leaf(0.0)
+    overshoot: Annotated[Distribution, vector(2)] = leaf(0.0)
+    taper: Fraction = leaf(0.0)
+    pressure: Annotated[Distribution, vector(2)] = leaf(0.0)
+    box_aspect: NonNegative = leaf(0.0)
+    equalize: Fraction = leaf(0.0)
+    straighten: Fraction = leaf(0.0)
+
+
+class ShapeSpec(Spec):
+    """Exactly one shape."""
+
+    sphere: SphereSpec | None = None
+    box: BoxSpec | None = None
+    rounded_box: RoundedBoxSpec | None = None
+    cylinder: CylinderSpec | None = None
+    disc: DiscSpec | None = None
+    quad: QuadSpec | None = None
+    plate: PlateSpec | None = None
+    mesh: MeshSpec | None = None
+    dice: DiceSpec | None = None
+    strokes: StrokesSpec | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the shape given."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> ShapeSpec:
+        exactly_one(self, tuple(type(self).model_fields))
+        return self
