@@ -22,9 +22,8 @@ Point = Annotated[Distribution, point(3)]
 Rotation = Annotated[Distribution, rotation()]
 
 SEED: dict[str, Any] = {"integer": [0, 2**32 - 1]}
-PICK: dict[str, Any] = {
-    "uniform": [0, 1]
-}  # only where there is a choice: a leaf without effect would be a column without meaning
+# Drawn only where there is a choice: a leaf without effect would be a column without meaning.
+PICK: dict[str, Any] = {"uniform": [0, 1]}
 
 
 def leaf(default: Any) -> Any:
