@@ -33,7 +33,10 @@ SceneArg = Annotated[
     str, typer.Argument(metavar="SCENE", help="A shipped scene's name, a scene folder, or a scene.yaml.")
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Frame i depends on (scene, seed, i) and nothing else.")
+    int,
+    typer.Option(
+        "--seed", min=0, max=2**64 - 1, help="Frame i depends on (scene, seed, i) and nothing else."
+    ),
 ]
 SetOption = Annotated[
     list[str],
@@ -146,7 +149,10 @@ def schema(
     if out is None:
         print(text)
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        from imgsynth.dataset.disk import disk_errors, replace
+
+        with disk_errors(out, resumable=False):
+            replace(out, (text + "\n").encode())
 
 
 @app.command()
@@ -256,7 +262,9 @@ def learn(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Optimiser steps (default: the learner's own).")
     ] = None,
-    seed: SeedOption = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the weights and the batches.")
+    ] = 0,
     weights: Annotated[Path | None, typer.Option("--weights", help="Start from these weights.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of the same command.")
@@ -372,7 +380,8 @@ class _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:  # stopping one that never started prints an empty line
+            self._bar.stop()
 
 
 def _sampler(name: str) -> Any:
@@ -399,8 +408,11 @@ def main() -> NoReturn:
         code = _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = _fail(
-            "interrupted; what was finished stays: run it again (render: with --resume) to go on", INTERRUPTED
+            "interrupted; what was finished stays: run it again (render, learn: with --resume) to go on",
+            INTERRUPTED,
         )
+    except MemoryError as error:
+        code = _fail(f"not enough memory: {error or 'images or batch too large'}", 2)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""

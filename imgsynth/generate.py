@@ -22,7 +22,7 @@ from imgsynth.annotate import annotate
 from imgsynth.batch import I64, SceneBatch
 from imgsynth.compose import compose
 from imgsynth.dataset import writer
-from imgsynth.dataset.manifest import Header, Part
+from imgsynth.dataset.manifest import MAX_INDEX, Header, Part
 from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.frame import FrameBatch
 from imgsynth.plan import Draws, Plan, Reader, Sampler
@@ -35,6 +35,7 @@ Progress = Callable[[int, int], None]  # frames done, frames in all
 
 PIXELS_PER_PART = 1 << 22
 MOST_FRAMES_PER_PART = 1024
+MOST_PARTS = 1 << 20  # a part is a line of the manifest, and a few hundred bytes of memory while rendering
 
 
 def frames(
@@ -142,7 +143,16 @@ def render(
     """
     if n < 1 or start < 0 or seed < 0:
         raise ImgsynthError(f"expected n ≥ 1, start ≥ 0 and seed ≥ 0, got n={n}, start={start}, seed={seed}")
+    if seed >= 2**64:
+        raise ImgsynthError(f"expected a seed of at most 64 bits, got {seed}")
+    if start + n > MAX_INDEX:
+        raise ImgsynthError(f"expected frames below {MAX_INDEX} (start + n), got start={start}, n={n}")
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
+    most = MOST_PARTS * part_size(loaded.spec)
+    if n > most:
+        raise ImgsynthError(
+            f"{n} frames are too many for one dataset of this scene (at most {most}); render slices of it"
+        )
     header = _header(loaded, n, seed, start, sampler, device)
     _try_one(loaded, seed, start, sampler, device)
     root = Path(out)

@@ -50,7 +50,7 @@ def extents(meshes: Meshes, mesh: NDArray[np.intp], turn: F64, scale: F64) -> tu
             (turn[part] * scale[part, None, None]).astype(np.float32),
         )
         low[part] = points[..., 2].min(1)
-        radius[part] = np.sqrt((points[..., :2] ** 2).sum(-1).max(1))
+        radius[part] = np.hypot(points[..., 0], points[..., 1]).max(1)
     return low, radius
 
 

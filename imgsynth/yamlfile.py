@@ -248,7 +248,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'? (valid: …)` for the end of an error message."""
     names = list(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return (f"; did you mean {close[0]!r}?" if close else ";") + f" (valid: {_listed(names)})"
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" (valid: {_listed(names)})"
 
 
 def shown(value: Any) -> str:

@@ -242,3 +242,53 @@ def test_help_teaches_and_names_every_option(run):
 def test_console_script_is_declared():
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     assert 'imgsynth = "imgsynth.cli:main"' in text
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--start", 2**40], "start"),
+        (["--start", 10**20], "start"),
+        (["--seed", 2**64], "--seed"),
+        (["-n", 10**10], "too many for one dataset"),
+    ],
+)
+def test_numbers_beyond_the_format_are_one_line_and_leave_nothing(run, scene, tmp_path, words, said):
+    out = tmp_path / "d"
+    code, text, err = run("render", scene, "-n", 2, "-o", out, "--workers", 1, *words)
+    assert code == 2 and said in line(err) and text == ""
+    assert err.count("\n") == 1, "an error before the work comes without a bar or an empty line"
+    assert not out.exists()
+
+
+def test_too_little_memory_is_one_line(run, scene, tmp_path, monkeypatch):
+    from imgsynth import generate
+
+    def greedy(*_, **__):
+        raise MemoryError("Unable to allocate 48.0 GiB")
+
+    monkeypatch.setattr(generate, "frames", greedy)
+    code, _, err = run("show", scene, "-n", 1, "-o", tmp_path / "x.png")
+    assert code == 2 and "not enough memory: Unable to allocate 48.0 GiB" in line(err)
+
+
+@pytest.mark.parametrize("words", [["schema"], ["show", "SCENE", "-n", 1]])
+def test_a_full_disk_leaves_no_half_written_file(run, scene, tmp_path, monkeypatch, words):
+    import os
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    code, _, err = run(*(scene if w == "SCENE" else w for w in words), "-o", folder / "file")
+    assert code == 2 and f"{folder / 'file'}: the disk is full" in line(err) and "--resume" not in err
+    assert list(folder.iterdir()) == []
+
+
+def test_an_unknown_device_is_one_line_on_the_real_stderr(scene, tmp_path):
+    command = [sys.executable, "-m", "imgsynth.cli", "render", scene, "-n", "1", "-o", str(tmp_path / "d")]
+    ended = subprocess.run([*command, "--device", "gpu"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1, ended.stderr
+    assert "device" in line(ended.stderr)

@@ -59,12 +59,16 @@ def hashed(path: Path, hashes: dict[str, str]) -> Iterator[IO[bytes]]:
 def replace(path: Path, data: bytes, *, draft: Path | None = None, durable: bool = True) -> None:
     """Put a file in place whole or not at all, by way of `draft` on the same disk; `durable` waits for it."""
     draft = draft or path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(draft, "wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(draft, path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     if durable:
         sync_folder(path.parent)
 
@@ -79,14 +83,21 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn what the disk says into one line that names the path."""
+def disk_errors(root: Path, *, resumable: bool = True) -> Iterator[None]:
+    """Turn what the disk says into one line that names the path.
+
+    A copy fails with the name of its source, so a full disk is said of `root`.
+    """
     try:
         yield
     except OSError as e:
         where = e.filename or root
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = "the disk is full; what was committed stays: free some space and continue with --resume"
+            where, message = root, "the disk is full; "
+            if resumable:
+                message += "what was committed stays: free some space and continue with --resume"
+            else:
+                message += "nothing was left there: free some space and run it again"
         else:
             message = f"cannot write: {e.strerror or e}"
         raise ImgsynthError(f"{where}: {message}") from e

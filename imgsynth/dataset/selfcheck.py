@@ -42,7 +42,8 @@ class Report:
         if self.ok:
             return f"ok: {done}"
         more = [f"… and {self.count - len(self.problems)} more"] if self.count > len(self.problems) else []
-        return "\n".join([*self.problems, *more, f"{self.count} problems; checked {done or 'nothing'}"])
+        found = f"{self.count} problem{'s' if self.count != 1 else ''}; checked {done or 'nothing'}"
+        return "\n".join([*self.problems, *more, found])
 
     def add(self, problem: str) -> None:
         """Note a problem."""

@@ -46,7 +46,7 @@ def export(dataset: Dataset, fmt: str, out: Path | str) -> None:
         writable.
     """
     write, out = exporter(fmt), Path(out)
-    with disk_errors(out):
+    with disk_errors(out, resumable=False):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ImgsynthError(f"{out}: expected a new or empty folder to export to")
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,18 @@ def _start() -> None:
         wp.config.log_level = wp.LOG_ERROR
     else:
         wp.config.quiet = True  # type: ignore[attr-defined]
+    with _silent():
+        wp.init()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-            wp.init()
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -39,7 +47,8 @@ class Memory:
     def __init__(self, device: str):
         _start()
         try:
-            self.device = wp.get_device(device)
+            with _silent():
+                self.device = wp.get_device(device)
         except Exception as error:
             have = ", ".join(str(d) for d in wp.get_devices())
             raise ImgsynthError(f"device: expected one of {have}, got {device!r}") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from imgsynth.batch import U8
+from imgsynth.dataset.disk import disk_errors, replace
 from imgsynth.frame import Frame, FrameBatch
 
 CELL = 160  # a tiny image is enlarged to at least this height
@@ -90,13 +91,11 @@ def class_color(class_id: int) -> tuple[int, int, int]:
 def save_png(image: U8, path: str | Path) -> None:
     """Write a picture as PNG, whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    try:
-        Image.fromarray(image).save(beside, format="PNG")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, format="PNG")
+    with disk_errors(path, resumable=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, data.getvalue())
 
 
 def _tint(image: U8, mask: NDArray[np.bool_], color: tuple[int, int, int]) -> None:
