@@ -153,6 +153,9 @@ def _set(data: Any, setting: str) -> Any:
         raise SceneError(f"--set {path}: {error.message}") from None
     if key[0] == "objects" and len(key) > 3 and isinstance(key[2], int):
         return {**data, "slots": {**data.get("slots", {}), dotted(key): value}}
+    groups = data.get("objects") if isinstance(data, dict) else None
+    if key[0] == "objects" and len(key) > 2 and isinstance(groups, dict) and key[1] not in groups:
+        raise SceneError(f"--set {path}: no such group{nearest(str(key[1]), map(str, groups))}")
     node = data
     for i, part in enumerate(key[:-1]):
         child = (

@@ -370,7 +370,7 @@ def test_tables_hold_every_value(dataset):
     assert (rows.column("class_id").to_numpy() == 0).any()
 
 
-def test_labels_are_those_of_the_largest_visible_instance(tmp_path):
+def test_labels_need_a_visible_instance(tmp_path):
     with pytest.raises(DataError, match=r"of 12 frames show no labelled instance, the first is frame \d"):
         build(tmp_path / "a").labels()
     head = header(count=9, start=40, channels=1, size=(8, 8), outputs=())
@@ -389,7 +389,8 @@ def test_labels_are_those_of_the_largest_visible_instance(tmp_path):
         lone.image(9)
 
 
-def test_labels_choose_by_visible_area(tmp_path):
+@pytest.mark.parametrize("classes", [(2, 2, 2), (1, 2, 2)])
+def test_labels_are_of_frames_with_one_class(classes, tmp_path):
     head = header(count=1, start=1, size=(8, 8), channels=1, outputs=())
     batch = draw([1], (8, 8), 1)
     ids = np.zeros((1, 8, 8), np.int32)
@@ -399,7 +400,7 @@ def test_labels_choose_by_visible_area(tmp_path):
         for name in batch.instances.__dataclass_fields__
     }
     rows |= {"frame": np.zeros(3, np.int32), "id": np.arange(1, 4, dtype=np.int32)}
-    rows |= {"class_id": np.array([1, 2, 3], np.int32), "area_visible": np.array([16, 24, 24])}
+    rows |= {"class_id": np.array(classes, np.int32), "area_visible": np.array([16, 24, 24])}
     masks = AmodalMasks(np.zeros((3, 4), np.int32), np.zeros(4, np.int64), np.zeros(0, np.uint8))
     batch = replace(
         batch,
@@ -408,7 +409,11 @@ def test_labels_choose_by_visible_area(tmp_path):
     )
     write_part(tmp_path / "x", head, create(tmp_path / "x", head)[0], batch)
     commit(tmp_path / "x", head)
-    assert Dataset(tmp_path / "x").labels().tolist() == [1]
+    if len(set(classes)) == 1:
+        assert Dataset(tmp_path / "x").labels().tolist() == [1]
+    else:
+        with pytest.raises(DataError, match=r"1 of 1 frames show instances of several classes, .* frame 1"):
+            Dataset(tmp_path / "x").labels()
 
 
 @pytest.mark.parametrize("kind", ["image", "mask", "depth", "normal"])

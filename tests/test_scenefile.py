@@ -114,6 +114,7 @@ def test_unknown_scene_lists_what_ships(tmp_path):
             "--set camera.fov_deg=900: camera.fov_deg: expected a number or distribution within (0, 175), got 900",
         ),
         ("objects.x.shape.sphere.radius.big=3", "is a single value, nothing stands below it"),
+        ("objects.y.count=3", "--set objects.y.count: no such group"),
         ("name=[", "--set name: not valid YAML"),
     ],
 )

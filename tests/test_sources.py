@@ -446,3 +446,11 @@ def test_reading_data_loads_neither_torch_nor_warp():
         "sys.exit(bool({'torch', 'warp'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("mark", "kind"), [("annotations.json", "COCO"), ("data.yaml", "YOLO")])
+def test_detection_folders_are_named_not_misread(mark, kind, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / mark).write_text("{}")
+    with pytest.raises(DataError, match=f"looks like {kind}"):
+        load(str(tmp_path))

@@ -29,8 +29,12 @@ def load_folder(root: Path, name: str | None = None) -> LabelledImages:
     else RGB. Names of the form 00012_00007 (GTSRB's track_frame) give groups `class_track`.
 
     Raises:
-        DataError: no class folders, a class without an image, an image that cannot be read (named).
+        DataError: another kind of data set, no class folders, a class without an image, an image that cannot
+            be read (named).
     """
+    for mark, kind in (("annotations.json", "COCO"), ("data.yaml", "YOLO"), ("Annotations", "VOC")):
+        if (root / mark).exists():
+            raise DataError(f"{root}: looks like {kind} ({mark}); detection data cannot be learned from yet")
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         raise DataError(

@@ -158,17 +158,13 @@ class Dataset(Sequence[Sample]):
     def labels(self) -> I64:
         """(n,) what each frame shows, for classification, as a position in `classes` (class id - 1).
 
-        It is the class of the frame's one labelled instance, or of that with the most visible pixels; among
-        equals the lowest id wins.
-
         Raises:
-            DataError: a frame shows no labelled instance.
+            DataError: a frame shows no labelled instance, or instances of several classes.
         """
         frame, class_id, area = (
             self.instances.column(c).to_numpy() for c in ("frame", "class_id", "area_visible")
         )
-        seen = np.flatnonzero((class_id > 0) & (area > 0))
-        order = seen[np.lexsort((seen, -area[seen], frame[seen]))]
+        order = np.flatnonzero((class_id > 0) & (area > 0))
         found, first = np.unique(frame[order], return_index=True)
         bare = np.setdiff1d(np.arange(self.header.start, self.header.start + len(self)), found)
         if len(bare):
@@ -176,7 +172,14 @@ class Dataset(Sequence[Sample]):
                 f"{self.root}: {len(bare)} of {len(self)} frames show no labelled instance, the first is "
                 f"frame {bare[0]}; classification needs one in each"
             )
-        return class_id[order[first]].astype(np.int64) - 1
+        labels = class_id[order[first]].astype(np.int64) - 1
+        mixed = np.unique(frame[order][class_id[order] - 1 != labels[np.searchsorted(found, frame[order])]])
+        if len(mixed):
+            raise DataError(
+                f"{self.root}: {len(mixed)} of {len(self)} frames show instances of several classes, the "
+                f"first is frame {mixed[0]}; classification needs one class a frame"
+            )
+        return labels
 
     @cached_property
     def _instance_frames(self) -> I64:

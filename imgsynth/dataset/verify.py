@@ -39,7 +39,7 @@ def verify(root: Path | str) -> Report:
     try:
         dataset = Dataset(root)
     except DataError as e:
-        report.add(str(e))
+        report.add(str(e).removeprefix(f"{root}: "))  # whoever prints the report names the folder
         return report
     _check_names(dataset, report)
     _check_tables(dataset.root, dataset.manifest, report)
