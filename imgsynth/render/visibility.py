@@ -7,9 +7,10 @@ Every target (colour samples, pixel-centre labels, shadow maps, off-screen silho
 kernel, `rasterize`. A vertex is (x, y, w) in double precision: image coordinates, and a `w` that is linear
 over the image and grows towards the eye (1/z for a pinhole, height towards the sun for a shadow map).
 
-No cracks and no double hits: the three coefficients of an edge function change sign exactly, bit for bit,
-when the edge is walked the other way, so a sample lies strictly on one side of a shared edge, or exactly on
-it, and there the signs of the coefficients decide.
+No cracks and no double hits along edges: the three coefficients of an edge function change sign exactly,
+bit for bit, when the edge is walked the other way, so a sample lies strictly on one side of a shared edge,
+or exactly on it, and there the signs of the coefficients decide. A mesh corner that falls on a sample to
+the last bits is the exception: rounding may leave it to no face.
 """
 
 from __future__ import annotations
