@@ -80,7 +80,7 @@ def train_classifier(
     fitted = data.fitted(size, input_channels(config.net, data.channels))
     precision = resolve_precision(config.precision, size)
     chances = _chances(weights, len(data))
-    with _threads(config.threads), seeded(_hash(seed, "weights")):
+    with threads(config.threads), seeded(_hash(seed, "weights")):
         net = build_net(config.net, size, fitted.channels, len(data.classes), config.width, config.dropout)
         if config.weights is not None:
             load_weights(net, Path(config.weights))
@@ -249,7 +249,8 @@ def _generator(seed: int, purpose: str, step: int) -> torch.Generator:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def threads(n: int) -> Iterator[None]:
+    """Let torch use `n` threads for a while: the number decides the order of sums, and so the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -60,7 +58,9 @@ class ClassifyLearner:
 
     def predict(self, model: Model, images: U8) -> F32:
         """Class probabilities (n, C), on as many threads wherever it runs: no bit depends on --workers."""
-        with _threads(self.threads):
+        from imgsynth.learn.trainer import threads
+
+        with threads(self.threads):
             return np.asarray(model.predict(images), np.float32)
 
 
@@ -83,15 +83,3 @@ def classify_learner(study: Study) -> ClassifyLearner:
         said = str(error).removeprefix("classifier: ")
         name = said.partition(":")[0]
         raise study.error(said, "learner", *([name] if name in given else [])) from None
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
