@@ -8,10 +8,24 @@ import errno
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from imgsynth import analyses
+from imgsynth.console import (
+    Bar,
+    DeviceOption,
+    FreezeOption,
+    JsonOption,
+    SamplerOption,
+    SceneArg,
+    SeedOption,
+    SetOption,
+    print_json,
+    sampler_named,
+    say,
+)
 from imgsynth.errors import CheckFailed, ImgsynthError
 from imgsynth.version import __version__
 
@@ -29,38 +43,14 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 
-SceneArg = Annotated[
-    str, typer.Argument(metavar="SCENE", help="A shipped scene's name, a scene folder, or a scene.yaml.")
-]
-SeedOption = Annotated[
-    int,
-    typer.Option(
-        "--seed", min=0, max=2**64 - 1, help="Frame i depends on (scene, seed, i) and nothing else."
-    ),
-]
-SetOption = Annotated[
-    list[str],
-    typer.Option(
-        "--set", metavar="PATH=VALUE", help="Replace a value of the scene (VALUE is YAML); repeatable."
-    ),
-]
-FreezeOption = Annotated[
-    list[str],
-    typer.Option("--freeze", metavar="PATH", help="Hold a leaf or a branch at its median; repeatable."),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
-]
-SamplerOption = Annotated[
-    str, typer.Option("--sampler", metavar="random|sobol", help="iid numbers, or scrambled Sobol points.")
-]
-DeviceOption = Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to render.")]
-
 
 def _version(value: bool) -> None:
     if value:
         print(f"imgsynth {__version__}")
         raise typer.Exit
+
+
+app.add_typer(analyses.app, name="evaluate")
 
 
 @app.callback()
@@ -97,7 +87,7 @@ def scenes(as_json: JsonOption = False) -> None:
 
     rows = [(name, scenefile.load(folder).spec) for name, folder in scenefile.shipped().items()]
     if as_json:
-        return _print_json(
+        return print_json(
             [
                 {
                     "name": n,
@@ -133,9 +123,9 @@ def show(
     from imgsynth.report.sheet import contact_sheet, save_png
 
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
-    batch = generate.frames(loaded, seed, range(start, start + n), sampler=_sampler(sampler))
+    batch = generate.frames(loaded, seed, range(start, start + n), sampler=sampler_named(sampler))
     save_png(contact_sheet(batch, labels=not plain), out)
-    _say(f"{n} frames of {loaded.spec.name} in {out}")
+    say(f"{n} frames of {loaded.spec.name} in {out}")
 
 
 @app.command()
@@ -193,17 +183,17 @@ def render(
         raise ImgsynthError(f"unknown renderer {renderer!r} (valid: raster)")
     for name in formats:
         export_formats.exporter(name)
-    with _Bar("rendering", "frames") as bar:
+    with Bar("rendering", "frames") as bar:
         root = generate.render(
-            scene, n, out, seed=seed, start=start, workers=workers, sampler=_sampler(sampler), device=device,
-            sets=sets, freeze=freeze, resume=resume, progress=bar,
+            scene, n, out, seed=seed, start=start, workers=workers, sampler=sampler_named(sampler),
+            device=device, sets=sets, freeze=freeze, resume=resume, progress=bar,
         )  # fmt: skip
     for name in (f for f in formats if f != "coco"):
         _export(root, name, root.with_name(f"{root.name}-{name}"))
     if as_json:
-        _print_json({"dataset": str(root), "frames": n, "start": start, "seed": seed})
+        print_json({"dataset": str(root), "frames": n, "start": start, "seed": seed})
     else:
-        _say(f"{n} frames in {root}")
+        say(f"{n} frames in {root}")
 
 
 @app.command()
@@ -214,7 +204,7 @@ def export(
 ) -> None:
     """Write a dataset in another tool's format."""
     _export(dataset, fmt, out)
-    _say(f"{fmt} in {out}")
+    say(f"{fmt} in {out}")
 
 
 @app.command()
@@ -229,7 +219,7 @@ def verify(
 
     report = check(dataset)
     if as_json:
-        _print_json(
+        print_json(
             {"ok": report.ok, "problems": report.problems, "count": report.count, "checked": report.checked}
         )
     else:
@@ -274,7 +264,7 @@ def learn(
     """Train a model on synthetic or real images."""
     from imgsynth.learn.run import learn as train
 
-    with _Bar("training", "steps") as bar:
+    with Bar("training", "steps") as bar:
         model = train(
             data,
             task=task,
@@ -287,9 +277,9 @@ def learn(
             progress=bar,
         )
     if as_json:
-        _print_json({"model": str(out), **model})
+        print_json({"model": str(out), **model})
     else:
-        _say(f"model in {out}")
+        say(f"model in {out}")
 
 
 @app.command()
@@ -308,7 +298,7 @@ def score(
 
     result = score_classifier(Classifier.load(model), load(data), bootstrap=bootstrap).to_json()
     if as_json:
-        return _print_json(result)
+        return print_json(result)
     for name, value in result.items():
         if isinstance(value, dict) and "ci95" in value:
             low, high = value["ci95"]
@@ -345,57 +335,6 @@ def study(file: Path, out: Path, workers: int | None, command: str | None = None
             f"{accuracy['seeds']} seeds, {accuracy['n']} real test images"
         )
     print(f"{out / 'results.json'}\n{out / 'report.html'}")
-
-
-class _Bar:
-    """A progress bar on stderr, called with (done, total)."""
-
-    def __init__(self, what: str, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task(what, total=None)
-
-    def __call__(self, done: int, total: int, *_: Any) -> None:
-        self._bar.start()  # only now: an error before the work deserves no bar
-        self._bar.update(self._task, completed=done, total=total)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar.live.is_started:  # stopping one that never started prints an empty line
-            self._bar.stop()
-
-
-def _sampler(name: str) -> Any:
-    if name not in ("random", "sobol"):
-        raise ImgsynthError(f"--sampler: expected random or sobol, got {name!r}")
-    return name
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, sort_keys=False))
 
 
 def main() -> NoReturn:

@@ -15,7 +15,7 @@ LAYERS = [
     {"shapes", "textures", "placement", "matter", "viewing", "surroundings", "compose", "render", "sensor"},
     {"annotate", "dataset", "formats"},
     {"generate", "learn", "evaluate", "report"},
-    {"study", "cli"},
+    {"study", "console", "analyses", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
