@@ -50,7 +50,7 @@ def frames(
     plan = scene if isinstance(scene, Plan) else scene.plan()
     spec = plan.spec
     draws, batch = _composed(scene, plan, seed, indices, sampler)
-    buffers = _renderer(device).render(batch, spec.renderer.samples)
+    buffers = _renderer(device).render(batch, spec.renderer.samples, spec.renderer.detail)
     instances, semantic = annotate(batch, buffers)
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
     values, active = _columns(plan, draws)
@@ -93,7 +93,12 @@ def _renderer(device: str) -> Renderer:
 def _sensor(plan: Plan, draws: Draws) -> SensorSettings:
     spec, read = plan.spec.sensor, Reader(draws, "sensor", np.arange(len(draws.indices)))
     leaves = {name: read(name) for name in type(spec).model_fields if f"sensor.{name}" in draws}
-    shared = {"tone": spec.tone, "invert": spec.invert, "channels": plan.spec.image.channels}
+    shared = {
+        "tone": spec.tone,
+        "invert": spec.invert,
+        "native_resize": spec.native_resize,
+        "channels": plan.spec.image.channels,
+    }
     return SensorSettings.neutral(len(draws.indices), **leaves, **shared)
 
 

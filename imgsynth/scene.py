@@ -267,20 +267,31 @@ class ObjectSpec(Spec):
 
 
 class SensorSpec(Spec):
-    """From radiance to the file's bytes; see `imgsynth.sensor` for the order and the laws of each step."""
+    """From radiance to the file's bytes; see `imgsynth.sensor` for the order and the laws of each step.
+
+    With `native_px` the camera's own picture is that wide, and lengths in pixels count its pixels, until
+    `native_resize` brings it to the image's size (`linear` as OpenCV does, without averaging, or `area`).
+    """
 
     sample_blur_px: NonNegative = leaf(0.0)
     sample_noise: NonNegative = leaf(0.0)
     binarize: Flag = leaf(False)
     threshold_bias: Number = leaf(0.0)
+    native_px: Annotated[Distribution, number(ge=0, le=8192)] = leaf(0)
+    veil: Fraction = leaf(0.0)
+    auto_exposure: Fraction = leaf(0.0)
     exposure_ev: Number = leaf(0.0)
     white_balance: Annotated[Distribution, vector(3, gt=0)] = leaf([1.0, 1.0, 1.0])
+    saturation: NonNegative = leaf(1.0)
     blur_px: NonNegative = leaf(0.0)
+    motion_px: NonNegative = leaf(0.0)
+    motion_deg: Number = leaf(0.0)
     shot_noise: NonNegative = leaf(0.0)
     read_noise: NonNegative = leaf(0.0)
     jpeg_quality: Annotated[Distribution, integer(ge=0, le=100)] = leaf(0)
     tone: Literal["srgb", "linear"] = "srgb"
     invert: bool = False
+    native_resize: Literal["linear", "area"] = "linear"
 
 
 def _perfect_square(samples: int) -> int:
@@ -291,9 +302,21 @@ def _perfect_square(samples: int) -> int:
 
 
 class RendererSpec(Spec):
-    """Colour samples a pixel (k×k grid); labels are always sampled at the pixel's centre."""
+    """Colour samples a pixel (k×k grid), and how many cells a pixel's side is textured and lit in.
+
+    Labels are always sampled at the pixel's centre. A `detail` above 1 is for a sensor finer than the picture
+    (`sensor.native_px`).
+    """
 
     samples: Annotated[int, AfterValidator(_perfect_square)] = 4
+    detail: Annotated[int, Field(ge=1, le=8)] = 1
+
+    @model_validator(mode="after")
+    def _divides(self) -> RendererSpec:
+        root = round(self.samples**0.5)
+        if root % self.detail:
+            raise ValueError(f"detail: expected a divisor of {root}, the samples' root, got {self.detail}")
+        return self
 
 
 def _unique(classes: Any) -> Any:

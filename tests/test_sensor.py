@@ -149,7 +149,7 @@ def test_a_frame_is_the_same_alone_and_in_any_batch(size, k):
     numbers = np.arange(n) + 1000
     batch = expose(color, k, s, 9, numbers)
     for i in range(0, n, 7):
-        alone = expose(color[i : i + 1], k, s._rows(slice(i, i + 1)), 9, numbers[i : i + 1])
+        alone = expose(color[i : i + 1], k, s.rows(slice(i, i + 1)), 9, numbers[i : i + 1])
         assert (alone[0] == batch[i]).all()
     assert (expose(color, k, s, 10, numbers) != batch).any()
 

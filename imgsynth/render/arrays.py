@@ -127,7 +127,8 @@ class View:
 
     width: wp.int32
     height: wp.int32
-    samples: wp.int32  # per pixel and axis
+    samples: wp.int32  # per shading cell and axis
+    detail: wp.int32  # shading cells per pixel and axis
     rows: wp.int32  # instances; row rows + i is the ground of frame i
     shadow_size: wp.int32
     frames: wp.array(dtype=FrameData)

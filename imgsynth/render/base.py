@@ -12,15 +12,18 @@ from imgsynth.frame import Buffers
 class Renderer(Protocol):
     """Draws a batch of frames; the same frame gives the same bytes alone and in any batch."""
 
-    def render(self, batch: SceneBatch, samples: int = 1) -> Buffers:
+    def render(self, batch: SceneBatch, samples: int = 1, detail: int = 1) -> Buffers:
         """Draw all frames of `batch`.
 
         Args:
             batch: what to draw.
             samples: colour samples a pixel, a perfect square k²: a regular k×k grid. Labels are sampled at
                 the pixel centre whatever it is.
+            detail: textures and light are worked out for detail × detail cells of each pixel, for a sensor
+                that is finer than the picture; divides k.
 
         Raises:
-            ImgsynthError: `samples` is not a perfect square from 1 to 64.
+            ImgsynthError: `samples` is not a perfect square from 1 to 64, or `detail` does not divide its
+                root.
         """
         ...

@@ -64,11 +64,13 @@ class RasterRenderer:
         self.stages: dict[str, float] = {}
         self.profile = False
 
-    def render(self, batch: SceneBatch, samples: int = 1) -> Buffers:
+    def render(self, batch: SceneBatch, samples: int = 1, detail: int = 1) -> Buffers:
         """Draw all frames; see `Renderer.render`."""
         k = math.isqrt(max(samples, 0))
         if k * k != samples or not 1 <= k <= 8:
             raise ImgsynthError(f"samples: expected a perfect square from 1 to 64, got {samples}")
+        if detail < 1 or k % detail:
+            raise ImgsynthError(f"detail: expected a divisor of {k}, the samples' root, got {detail}")
         n, (height, width) = len(batch), batch.size
         mem = self.memory
         out = _Out(
@@ -82,7 +84,7 @@ class RasterRenderer:
         per_frame = self._frame_bytes(batch, k, shadow)
         step = max(1, int(self.scratch_bytes // per_frame))
         rounds = [
-            _Round(self, setup.Run(batch, lo, min(lo + step, n)), meshes, out, k, shadow).draw()
+            _Round(self, setup.Run(batch, lo, min(lo + step, n)), meshes, out, (k, detail), shadow).draw()
             for lo in range(0, n, step)
         ]
         size = np.concatenate([r.sizes for r in rounds]) if rounds else np.zeros(0, np.int64)
@@ -148,10 +150,19 @@ class RasterRenderer:
 class _Round:
     """One run of frames through all stages."""
 
-    def __init__(self, renderer: RasterRenderer, run: setup.Run, geo: Any, out: _Out, k: int, shadow: int):
+    def __init__(
+        self,
+        renderer: RasterRenderer,
+        run: setup.Run,
+        geo: Any,
+        out: _Out,
+        grid: tuple[int, int],
+        shadow: int,
+    ):
         self.clock = time.perf_counter()
         self.renderer, self.mem, self.run, self.out = renderer, renderer.memory, run, out
-        self.k, self.shadow, self.size = k, shadow, run.batch.size
+        self.k, self.detail = grid
+        self.shadow, self.size = shadow, run.batch.size
         self.block = BLOCK if self.mem.cpu else 1
         self.tables = setup.tables(run)
         self.frame = self.tables.frame
@@ -171,7 +182,7 @@ class _Round:
         self._stage("shadow")
         view.keys, marks = self._visibility(LABEL, 1, start)
         self._stage("visibility")
-        self._shade(view, 1, 2 if self.k == 1 else 1)
+        self._shade(view, 1, 1, 2 if self.k == 1 else 1)
         self._stage("shading" if self.k == 1 else "labels")
         self.marks = self.mem.down(marks, int(start[-1])).copy()
         self.total = amodal.counts(self.marks, start) + self._outside()
@@ -179,7 +190,7 @@ class _Round:
         if self.k > 1:
             view.keys, _ = self._visibility(COLOR, self.k, start)
             self._stage("visibility")
-            self._shade(view, self.k, 0)
+            self._shade(view, self.k // self.detail, self.detail, 0)
             self._stage("shading")
         return self
 
@@ -288,13 +299,14 @@ class _Round:
         self._launch(tile_heights, tiles, [view, view.tiles])
         return fields
 
-    def _shade(self, view: Any, samples: int, labels: int) -> None:
+    def _shade(self, view: Any, samples: int, detail: int, labels: int) -> None:
         """Launch shading: colour only (labels 0), labels only (1), both (2)."""
         height, width = self.size
-        view.samples = samples
+        view.samples, view.detail = samples, detail
         pixels, first = self.run.frames * height * width, self.run.lo * height * width
-        span = width if self.mem.cpu else 1
+        span = width * detail if self.mem.cpu else 1
         k2 = self.k * self.k
         color = self.out.color[first * k2 : (first + pixels) * k2]
         maps = (a[first : first + pixels] for a in (self.out.depth, self.out.normal, self.out.instance))
-        self._launch(shade, pixels // span, [self.geo, view, labels, color, *maps, span])
+        cells = pixels * detail * detail
+        self._launch(shade, cells // span, [self.geo, view, labels, color, *maps, span])

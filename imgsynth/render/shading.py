@@ -206,25 +206,27 @@ def shade(
     instance: wp.array(dtype=wp.int32),
     span: wp.int32,
 ):
-    """Shade `span` pixels (1, or a whole line) a thread.
+    """Shade `span` cells (1, or a whole line) a thread.
 
-    Fills colour (`labels` 0), labels (1), or both (2, at one sample a pixel only).
+    A cell is a pixel, or one of its detail × detail parts where only colour is asked for. Fills colour
+    (`labels` 0), labels (1), or both (2, at one sample a pixel only).
     """
     first = wp.tid() * span
     k = view.samples
     count = k * k
-    width = view.width
+    width = view.width * view.detail
+    side = 1.0 / float(view.detail)  # of a cell, in pixels
     line = width * k  # samples
     row = first / width
-    f = row / view.height
+    f = row / (view.height * view.detail)
     frame = view.frames[f]
-    y = float(row - f * view.height)
-    step = 1.0 / float(k)
+    y = float(row - f * view.height * view.detail) * side
+    step = side / float(k)
     turn = 65536 / k + 1  # s / k = (s · turn) >> 16 for s < 64
     left = wp.int64(row) * wp.int64(k * line) + wp.int64((first - row * width) * k)
     for i in range(span):
         pixel = first + i
-        x = float(pixel - row * width)
+        x = float(pixel - row * width) * side
         done = wp.uint64(0)
         for s in range(count):
             if ((done >> wp.uint64(s)) & ONE) == NONE:
@@ -278,6 +280,8 @@ def shade(
                     else:
                         surface = mesh_surface(geo, seen, q, count == 1)
                         surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
+                    surface.du = surface.du * side
+                    surface.dv = surface.dv * side
                     ray = frame.camera_ray * q
                     v = -unit(ray)
                     n = facing(surface.normal, v)

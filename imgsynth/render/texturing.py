@@ -158,7 +158,7 @@ def background(geo: Geometry, view: View, frame: FrameData, x: float, y: float) 
     if frame.background == 3 and frame.photo >= 0:
         w = frame.photo_window
         at = wp.vec2(w[0] + (w[2] - w[0]) * x / width, w[1] + (w[3] - w[1]) * y / height)
-        du = wp.vec2((w[2] - w[0]) / width, 0.0)
-        dv = wp.vec2(0.0, (w[3] - w[1]) / height)
+        du = wp.vec2((w[2] - w[0]) / (width * float(view.detail)), 0.0)
+        dv = wp.vec2(0.0, (w[3] - w[1]) / (height * float(view.detail)))
         return wp.cw_mul(a, filtered(geo, frame.photo, at, du, dv, True))
     return a
