@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ModelError
-from imgsynth.learn.classify import Classifier, ClassifierConfig, warmup_cosine
+from imgsynth.learn.classify import Classifier, ClassifierConfig
+from imgsynth.learn.loop import resolve_precision, warmup_cosine
 from imgsynth.learn.nets import CompactNet, build_net, load_weights
-from imgsynth.learn.trainer import augment, resolve_precision, train_classifier
+from imgsynth.learn.trainer import augment, train_classifier
 
 TINY = ClassifierConfig(width=4, steps=60, batch=16, lr=1e-2)
 
@@ -78,28 +79,28 @@ def test_every_size_of_data_takes_the_same_steps():
 
 
 def test_an_epoch_shows_every_image_once():
-    from imgsynth.learn.trainer import _batches
+    from imgsynth.learn.loop import batches
 
-    stream = _batches(10, replace(TINY, batch=4), 0, None, 0)
+    stream = batches(10, replace(TINY, batch=4), 0, None, 0)
     rows = torch.cat([next(stream) for _ in range(10)]).numpy()
     for epoch in rows.reshape(4, 10):
         assert sorted(epoch) == list(range(10))
     assert not np.array_equal(rows[:10], rows[10:20])
-    late = _batches(10, replace(TINY, batch=4), 0, None, 6)
+    late = batches(10, replace(TINY, batch=4), 0, None, 6)
     assert np.array_equal(torch.cat([next(late) for _ in range(4)]).numpy(), rows[24:])
 
 
 def test_sampling_weights_are_frequencies():
-    from imgsynth.learn.trainer import _batches, _chances
+    from imgsynth.learn.loop import batches, chances_of
 
-    stream = _batches(4, replace(TINY, batch=1000), 0, _chances([1, 2, 5, 0], 4), 0)
+    stream = batches(4, replace(TINY, batch=1000), 0, chances_of([1, 2, 5, 0], 4), 0)
     counts = np.bincount(torch.cat([next(stream) for _ in range(20)]).numpy(), minlength=4)
     expected = 20_000 * np.array([1, 2, 5]) / 8
     assert counts[3] == 0
     assert ((counts[:3] - expected) ** 2 / expected).sum() < 13.8  # χ², 2 degrees of freedom, 99.9 %
     for bad in ([1, 1], [0, 0, 0, 0], [1, 1, 1, -1], [1, 1, 1, np.inf]):
         with pytest.raises(DataError, match="sampling weights"):
-            _chances(bad, 4)
+            chances_of(bad, 4)
 
 
 class Stop(Exception):

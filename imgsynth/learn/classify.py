@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,14 +16,13 @@ from imgsynth.batch import F32, U8
 from imgsynth.dataset.labelled import recolor, resize
 from imgsynth.errors import ModelError
 from imgsynth.learn.nets import build_net
-from imgsynth.version import __version__
+from imgsynth.learn.settings import check_names, check_ranges
+from imgsynth.learn.store import fits_record, read_record, read_tensors, save_model, seeded
 
-FORMAT = 1
 PIXEL_MEAN, PIXEL_STD = (
     0.5,
     0.25,
 )  # of pixels in 0..1; the same whatever the data, so that only the data differs
-WEIGHTS, RECORD = "model.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -71,15 +65,8 @@ class ClassifierConfig:
         }
         if self.image_size is not None:
             ranges["image_size"] = (4, 1024)
-        whole = {"width", "steps", "batch", "threads", "image_size"}
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            kinds = (int,) if name in whole else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-                kind = "a whole number" if name in whole else "a number"
-                raise ModelError(
-                    f"classifier: {name}: expected {kind} from {low:g} to {high:g}, got {value!r}"
-                )
+        whole = ("width", "steps", "batch", "threads", "image_size")
+        check_ranges("classifier", self, ranges, whole)
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ModelError(f"classifier: precision: expected auto, bf16 or fp32, got {self.precision!r}")
         if not isinstance(self.augment, bool):
@@ -94,14 +81,7 @@ class ClassifierConfig:
         Raises:
             ModelError: an unknown name (with the nearest known one) or a value out of range.
         """
-        known = [f.name for f in fields(ClassifierConfig)]
-        for name in values:
-            if name not in known:
-                import difflib
-
-                near = difflib.get_close_matches(str(name), known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-                raise ModelError(f"classifier: unknown setting {name!r}{hint}")
+        check_names("classifier", values, [f.name for f in fields(ClassifierConfig)])
         return ClassifierConfig(**values)
 
 
@@ -141,20 +121,12 @@ class Classifier:
         return np.concatenate(made)
 
     def save(self, folder: str | Path) -> None:
-        """Write model.safetensors, then model.json, which holds its SHA-256 (so a half-written model is never
-        loaded).
+        """Write the model's folder (`store.save_model`).
 
         Raises:
-            ModelError: if the folder cannot be written.
+            ModelError: if it cannot be written.
         """
-        from safetensors.torch import save as to_bytes
-
-        folder = Path(folder)
-        data = to_bytes({name: t.contiguous() for name, t in self.net.state_dict().items()})
-        record = {
-            "format": FORMAT,
-            "imgsynth": __version__,
-            "task": "classify",
+        about = {
             "classes": list(self.classes),
             "size": list(self.size),
             "channels": self.channels,
@@ -165,18 +137,8 @@ class Classifier:
             },
             "config": asdict(self.config),
             "record": dict(self.record),
-            "weights_sha256": hashlib.sha256(data).hexdigest(),
         }
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # The old record goes first, so that no record ever stands beside weights that are not its own.
-            (folder / RECORD).unlink(missing_ok=True)
-            write_atomically(folder / WEIGHTS, data)
-            write_atomically(
-                folder / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
-            )
-        except OSError as e:
-            raise ModelError(f"{folder}: the model cannot be written: {e}") from e
+        save_model(folder, self.net, "classify", about)
 
     @staticmethod
     def load(folder: str | Path) -> Classifier:
@@ -185,20 +147,9 @@ class Classifier:
         Raises:
             ModelError: missing, damaged, or not a classifier; saying what to do about it.
         """
-        from safetensors.torch import load as from_bytes
-
-        folder = Path(folder)
-        record = _read_record(folder)
-        try:
-            data = (folder / WEIGHTS).read_bytes()
-        except OSError as e:
-            raise ModelError(f"{folder}: {WEIGHTS} cannot be read ({e}); train the model again") from e
-        if hashlib.sha256(data).hexdigest() != record.get("weights_sha256"):
-            raise ModelError(
-                f"{folder}: {WEIGHTS} is not the file that {RECORD} describes (its SHA-256 differs); "
-                "copy the folder again or train the model again"
-            )
-        try:
+        record = read_record(folder, ("classify",))
+        tensors = read_tensors(folder, record)
+        with fits_record(folder):
             config = ClassifierConfig.of(record["config"])
             classes = tuple(str(c) for c in record["classes"])
             height, width = (int(v) for v in record["size"])
@@ -213,38 +164,10 @@ class Classifier:
                 net = build_net(
                     config.net, (height, width), channels, len(classes), config.width, config.dropout
                 )
-            net.load_state_dict(from_bytes(data))
-        except ModelError:
-            raise
-        except Exception as e:  # whatever a record that another program wrote may hold
-            raise ModelError(
-                f"{folder}: {RECORD} does not describe its weights ({e}); train the model again"
-            ) from e
+            net.load_state_dict(tensors)
         net.eval()
         net = net.to(memory_format=torch.channels_last)
         return Classifier(net, config, classes, (height, width), channels, record.get("record", {}))
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model folder; `imgsynth learn … -o {folder}` makes one")
-    path = folder / RECORD
-    if not path.is_file():
-        raise ModelError(
-            f"{folder}: not a model: it has no {RECORD} (written last; the training may have been cut short)"
-        )
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as e:
-        raise ModelError(f"{path}: not readable as JSON: {e}") from e
-    if not isinstance(record, dict) or record.get("task") != "classify":
-        raise ModelError(f"{path}: not the record of a classifier of imgsynth")
-    if record.get("format") != FORMAT:
-        raise ModelError(
-            f"{path}: format {record.get('format')!r} of imgsynth {record.get('imgsynth', '?')}; "
-            f"this version ({__version__}) reads format {FORMAT}"
-        )
-    return record
 
 
 def to_tensor(images: U8) -> Tensor:
@@ -255,33 +178,3 @@ def to_tensor(images: U8) -> Tensor:
 def normalized(images: Tensor) -> Tensor:
     """uint8 or float (0..255) pixels as the network takes them: (x/255 − mean)/std."""
     return images.float().mul_(1 / (255 * PIXEL_STD)).sub_(PIXEL_MEAN / PIXEL_STD)
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within, torch's global generator counts from `seed`; afterwards it is as it was before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either the old one or wholly the new one."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """Factor of the learning rate at `step` (from 0): up over `warmup`·steps, then half a cosine to 0."""
-    rise = max(1.0, warmup * steps)
-    if step + 1 < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step + 1 - rise) / max(1.0, steps - rise + 1))))
