@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from imgsynth.batch import F64, I32, U8, Materials, TexturePool
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import DataError, SceneError
-from imgsynth.scene import MaterialSpec, NoiseTextureSpec, TextureSpec
+from imgsynth.materialspec import MaterialSpec, NoiseTextureSpec, TextureSpec
 from imgsynth.textures import Chain, list_images, load_chain, noise_texture, pool
+from imgsynth.yamlfile import nearest
 
 Read = Callable[[str], NDArray[Any]]
 
@@ -41,17 +42,38 @@ class TextureTable:
     def rows(self, spec: TextureSpec, read: Read, m: int) -> I32:
         """Texture ids (m,) for the rows of a material."""
         if spec.folder is not None:
-            return self.pick(spec.folder, read("pick"), spec.svg_size)
+            named = None if spec.file is None else read("file").astype(str)
+            return self.pick(spec.folder, read("pick"), spec.svg_size, named)
         if spec.noise is not None:
             return self._noise(spec.noise, lambda name: read(f"noise.{name}"), m)
         return np.full(m, self.file(self.folder / str(spec.image or spec.svg), spec.svg_size), np.int32)
 
-    def pick(self, folder: str, u: NDArray[Any], svg_size: tuple[int, int] = (256, 256)) -> I32:
-        """Ids (m,) of the image of the folder that each u in [0, 1] picks, in the order of their names."""
+    def pick(
+        self,
+        folder: str,
+        u: NDArray[Any],
+        svg_size: tuple[int, int] = (256, 256),
+        named: NDArray[Any] | None = None,
+    ) -> I32:
+        """Ids (m,) of the image of the folder that each u in [0, 1] picks, in the order of their names; of
+        those `named` (m,) where given: NAME.svg, NAME.b.svg … are variants of one name.
+
+        Raises:
+            DataError: no such folder, or no image of that name in it.
+        """
         files = list_images(self.folder / folder, svg=True)
-        which = np.minimum((u * len(files)).astype(int), len(files) - 1)
-        used = {int(k): self.file(files[k], svg_size) for k in np.unique(which)}
-        return np.array([used[int(k)] for k in which], np.int32)
+        names = np.array([path.name.partition(".")[0] for path in files])
+        out = np.empty(len(u), np.int32)
+        for name in [None] if named is None else np.unique(named).tolist():
+            among = np.arange(len(files)) if name is None else np.flatnonzero(names == name)
+            if len(among) == 0:
+                near = nearest(str(name), names.tolist())
+                raise DataError(f"{self.folder / folder}: no image is named {name!r}{near}")
+            rows = np.arange(len(u)) if named is None else np.flatnonzero(named == name)
+            which = among[np.minimum((u[rows] * len(among)).astype(int), len(among) - 1)]
+            for k in np.unique(which):
+                out[rows[which == k]] = self.file(files[k], svg_size)
+        return out
 
     def file(self, path: Path, svg_size: tuple[int, int]) -> int:
         """The id of an image file's texture."""

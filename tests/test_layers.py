@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry"},
     {"yamlfile", "distributions", "batch", "frame"},
-    {"leaves", "shapespec", "scene", "plan", "scenefile"},
+    {"leaves", "shapespec", "materialspec", "scene", "plan", "scenefile"},
     {"shapes", "textures", "placement", "matter", "viewing", "surroundings", "compose", "render", "sensor"},
     {"annotate", "dataset", "formats"},
     {"generate", "learn", "evaluate", "report"},
