@@ -20,9 +20,11 @@ from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ImgsynthError, SceneError
 from imgsynth.evaluate.scaling import fit_scaling
 from imgsynth.study import StudySpec, load_study, run_study
-from imgsynth.study.cells import Cell, Pool
-from imgsynth.study.measure import Resampler, measure, scores
-from imgsynth.study.sets import _rows
+from imgsynth.study.cells import Cell, Part
+from imgsynth.study.classify import Answers, Classify, Mapped
+from imgsynth.study.measure import arm_figures, paired, resample
+from imgsynth.study.resample import Resampler
+from imgsynth.study.sets import nested_rows
 from imgsynth.study.spec import shown_source
 
 CLASSES = ("ant", "bee", "cat")
@@ -71,7 +73,10 @@ class CentroidLearner:
     def describe(self):
         return {"kind": "centroids", "steps": self.steps}
 
-    def train(self, data, seed, weights, progress, checkpoint):
+    def phase(self, steps, changes):
+        return replace(self, steps=steps, **changes)
+
+    def train(self, data, seed, weights, progress, checkpoint, start):
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write(f"{data.name} {len(data)} {seed} {weights is not None}\n")
@@ -84,8 +89,11 @@ class CentroidLearner:
         y = data.labels[rows]
         overall = flat.mean(0)
         means = [flat[y == c].mean(0) if (y == c).any() else overall for c in range(len(data.classes))]
+        means = np.stack(means).astype(np.float32)
+        if start is not None:  # a third of what was learned before stays
+            means = (2 * means + self.load(start).means) / 3
         progress(self.steps, self.steps, 0.0)
-        return Centroids(np.stack(means).astype(np.float32))
+        return Centroids(means)
 
     def load(self, path):
         return Centroids(np.load(path / "means.npy"))
@@ -241,7 +249,7 @@ def test_a_worker_s_error_reaches_the_caller(folder):
 
 
 class RefusingLearner(CentroidLearner):
-    def train(self, data, seed, weights, progress, checkpoint):
+    def train(self, data, seed, weights, progress, checkpoint, start):
         raise DataError("this learner refuses")
 
 
@@ -296,10 +304,10 @@ def test_test_images_are_scored_after_all_training(folder):
 
 
 class OrderedLearner(CentroidLearner):
-    def train(self, data, seed, weights, progress, checkpoint):
+    def train(self, data, seed, weights, progress, checkpoint, start):
         with self.log.open("a") as file:
             file.write("train ")
-        return CentroidLearner().train(data, seed, weights, progress, checkpoint)
+        return CentroidLearner().train(data, seed, weights, progress, checkpoint, start)
 
     def predict(self, model, images):
         with self.log.open("a") as file:
@@ -323,8 +331,9 @@ def test_real_share_weighs_the_draws(folder):
     weighted = [line for line in log.read_text().splitlines() if line.endswith("True")]
     assert len(weighted) == 3 and all("390" in line for line in weighted)
     assert "scaling" not in results
-    pool = Pool(Path("x"), "d", CLASSES)
-    cell = Cell("both", 30, 0, pool, np.arange(10), pool, np.arange(30), "{}", 0.5)
+    pool = Mapped(Path("x"), "d", CLASSES)
+    parts = (Part(pool, np.arange(10), 0.5), Part(pool, np.arange(30), 0.5))
+    cell = Cell("both", "net", 30, 0, parts, "{}")
     assert cell.weights()[:10].sum() == pytest.approx(cell.weights()[10:].sum())
 
 
@@ -378,7 +387,7 @@ def test_the_real_classifier_runs_and_resumes(folder):
         ({"synthetic": {"data": "synthetic.npz", "seed": 3}}, "seed belongs to a scene"),
         ({"both": {"real_share": 1.5}}, r"both\.real_share"),
         ({"arms": ["real"], "both": {"real_share": 0.5}}, "both is not among the arms"),
-        ({"task": "detect"}, "task"),
+        ({"task": "detcet"}, "task"),
         ({"real": {"train": "train.npz", "validation": "validation.npz"}}, r"real\.test: is missing"),
         ({"synthetic": {"data": "nowhere.npz"}}, r"synthetic\.data: nowhere\.npz: no such file"),
     ],
@@ -486,33 +495,37 @@ def test_shipped_studies_go_by_name(tmp_path, monkeypatch):
 
 
 def test_keys_change_with_everything_that_decides_the_weights():
-    pool, other = Pool(Path("a"), "d1", CLASSES), Pool(Path("a"), "d2", CLASSES)
-    rows, none = np.arange(6), np.zeros(0, np.int64)
-    cell = Cell("real", 6, 0, pool, rows, other, none, "{}")
+    pool, other = Mapped(Path("a"), "d1", CLASSES), Mapped(Path("a"), "d2", CLASSES)
+    rows = np.arange(6)
+    cell = Cell("real", "net", 6, 0, (Part(pool, rows),), "{}")
     changed = [
         replace(cell, seed=1),
         replace(cell, settings='{"steps": 2}'),
-        replace(cell, real=other),
-        replace(cell, real_rows=rows[:5]),
-        replace(cell, real=replace(pool, classes=CLASSES[::-1])),
-        replace(cell, synthetic_rows=rows),
-        replace(cell, real_share=0.5),
+        replace(cell, parts=(Part(other, rows),)),
+        replace(cell, parts=(Part(pool, rows[:5]),)),
+        replace(cell, parts=(Part(replace(pool, classes=CLASSES[::-1]), rows),)),
+        replace(cell, parts=(Part(pool, rows), Part(other, rows))),
+        replace(cell, parts=(Part(pool, rows, 0.5), Part(other, rows, 0.5))),
+        replace(cell, parts=(Part(other, rows), Part(pool, rows))),
+        replace(cell, start=cell),
+        replace(cell, start=replace(cell, seed=1)),
     ]
-    assert len({cell.key(), *(c.key() for c in changed)}) == 8
-    # What it is called, where it lies, and images it does not use change nothing.
+    assert len({cell.key(), *(c.key() for c in changed)}) == 11
+    # What it is called, and where it lies, change nothing.
     moved = replace(
-        cell, arm="x", size=3, real=replace(pool, path=Path("b")), synthetic=replace(other, digest="q")
+        cell, arm="x", net="y", size=3, parts=(Part(replace(pool, path=Path("b")), rows),)
     )
     assert moved.key() == cell.key()
 
 
 def test_subsets_are_nested_and_the_whole_is_the_same_for_any_seed():
     data = blobs(300, 4)
-    small, large = _rows(data, 30, 1), _rows(data, 120, 1)
+    task = Classify()
+    small, large = nested_rows(task, data, 30, 1), nested_rows(task, data, 120, 1)
     assert set(small) < set(large)
     assert np.all(np.bincount(data.labels[small]) == 10)
-    assert not np.array_equal(_rows(data, 30, 2), small)
-    assert np.array_equal(_rows(data, 300, 1), _rows(data, None, 2))
+    assert not np.array_equal(nested_rows(task, data, 30, 2), small)
+    assert np.array_equal(nested_rows(task, data, 300, 1), nested_rows(task, data, None, 2))
 
 
 # ---- measuring ----
@@ -524,16 +537,29 @@ def probabilities(correct, labels, classes=3):
     return np.eye(classes, dtype=np.float32)[said] * 0.8 + np.float32(0.2 / 3)
 
 
+def scores(probabilities, labels, weights):
+    """Of the first seed."""
+    return Answers(probabilities[0], labels).figures(weights)
+
+
+def measure(spec, arms, labels, groups, classes=CLASSES):
+    draw = Resampler(len(labels), groups, spec.bootstrap)
+    measured = resample(Classify(), {a: [Answers(p, labels) for p in k] for a, k in arms.items()}, draw)
+    counts = np.bincount(labels, minlength=len(classes))
+    figures = {a: arm_figures(Classify(), a, measured, classes, counts, len(labels)) for a in arms}
+    return {"arms": figures, "paired": paired(measured)}
+
+
 def test_scores_of_a_known_table():
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2])
     correct = np.array([[1, 1, 1, 0, 1, 0, 1, 1]], bool)
     got = scores(probabilities(correct, labels), labels, np.ones((1, 8), np.float32))
-    assert got["accuracy"][0, 0] == pytest.approx(6 / 8)
-    assert got["per_class"][0, 0] == pytest.approx([3 / 4, 1 / 2, 1])
-    assert got["balanced_accuracy"][0, 0] == pytest.approx(0.75)
-    assert got["worst_class"][0, 0] == pytest.approx(0.5)
+    assert got["accuracy"][0] == pytest.approx(6 / 8)
+    assert got["per_class"][0] == pytest.approx([3 / 4, 1 / 2, 1])
+    assert got["balanced_accuracy"][0] == pytest.approx(0.75)
+    assert got["worst_class"][0] == pytest.approx(0.5)
     confidence = 0.8 + 0.2 / 3
-    assert got["ece"][0, 0] == pytest.approx(abs(confidence - 6 / 8), abs=1e-6)
+    assert got["ece"][0] == pytest.approx(abs(confidence - 6 / 8), abs=1e-6)
     # Weights are repeats: twice the last image is a table with one more row.
     weights = np.ones((1, 8), np.float32)
     weights[0, 3] = 2
@@ -593,7 +619,7 @@ def test_intervals_cover_population_accuracy():
         got = measure(
             spec(arms=["real", "both"], bootstrap=300),
             {arm: probabilities(c, labels) for arm, c in correct.items()},
-            {}, labels, None, CLASSES,
+            labels, None,
         )  # fmt: skip
         low, high = got["arms"]["real"]["accuracy"]["ci95"]
         hits.append(low <= truth["real"] <= high)
@@ -614,7 +640,7 @@ def test_intervals_hold_over_six_groups():
         correct = rng.random((3, 300)) < 1 / (1 + np.exp(-chance))
         labels = rng.integers(0, 3, 300)
         arms = {"real": probabilities(correct, labels)}
-        low, high = measure(spec(arms=["real"], bootstrap=200), arms, {}, labels, groups, CLASSES)["arms"][
+        low, high = measure(spec(arms=["real"], bootstrap=200), arms, labels, groups)["arms"][
             "real"
         ]["accuracy"]["ci95"]
         hits.append(low <= truth <= high)
@@ -624,7 +650,7 @@ def test_intervals_hold_over_six_groups():
 def test_one_group_is_as_none():
     labels = np.arange(60) % 3
     arms = {"real": probabilities(np.random.default_rng(0).random((3, 60)) < 0.8, labels)}
-    none, one = (measure(spec(arms=["real"]), arms, {}, labels, g, CLASSES) for g in (None, np.zeros(60)))
+    none, one = (measure(spec(arms=["real"]), arms, labels, g) for g in (None, np.zeros(60)))
     assert none == one
 
 
@@ -636,7 +662,7 @@ def test_pairing_narrows_the_difference():
     b = a.copy()
     b[:, :40] = True
     arms = {"real": probabilities(a, labels), "both": probabilities(b, labels)}
-    got = measure(spec(arms=["real", "both"]), arms, {}, labels, None, CLASSES)
+    got = measure(spec(arms=["real", "both"]), arms, labels, None)
     low, high = got["paired"]["both_minus_real"]["ci95"]
     low_arm, high_arm = got["arms"]["real"]["accuracy"]["ci95"]
     assert 0 < low < high and high - low < (high_arm - low_arm) / 2
@@ -647,10 +673,8 @@ def test_a_class_without_test_images_has_no_accuracy():
     got = measure(
         spec(arms=["real"]),
         {"real": probabilities(np.ones((2, 40), bool), labels)},
-        {},
         labels,
         None,
-        CLASSES,
     )
     assert got["arms"]["real"]["per_class"][2]["accuracy"] is None
     assert got["arms"]["real"]["balanced_accuracy"]["mean"] == 1
@@ -671,6 +695,6 @@ def test_full_disk_is_one_line(folder, monkeypatch):
     def full(*_args, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("imgsynth.study.cells.np.save", full)
+    monkeypatch.setattr("imgsynth.study.classify.np.save", full)
     with pytest.raises(ImgsynthError, match="the disk is full"):
         run(folder)

@@ -1,11 +1,11 @@
-"""One training of a study: an arm, a size, a seed. Each is a pure function of its content, and cached under
+"""One training of a study: an arm, a net, sizes, a seed. Each is a pure function of its content, cached under
 it.
 
 A cell leaves `KEY/` (the model: `imgsynth score` reads it), `KEY.json` (what it was, written last: the
-commit) and, after the one pass over the test images, `KEY.TEST.npz` (class probabilities). KEY hashes
-training images, classes, learner settings, seed, and the versions and sources of what trains; TEST hashes the
-test images. So an interrupted study goes on from its finished cells, and a changed setting never meets an old
-result.
+commit) and, after the one pass over the test images, `KEY.TEST.npz` (predictions). KEY hashes training
+images, classes, shares, learner settings, seed, the cell it goes on from, and the versions and sources of
+what trains; TEST hashes the test images. So an interrupted study goes on from its finished cells, and a
+changed setting never meets an old result.
 """
 
 from __future__ import annotations
@@ -18,141 +18,74 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F32, I64, U8
+from imgsynth.batch import I64
 from imgsynth.dataset.disk import disk_errors, replace
-from imgsynth.dataset.labelled import LabelledImages, concat
 from imgsynth.errors import DataError
+from imgsynth.study.task import Learner, Pool, Task
 from imgsynth.version import __version__
 
-FORMAT = 1  # raise it when a cell's meaning changes
-
-
-class Model(Protocol):
-    """What a study needs of a trained classifier."""
-
-    def predict(self, images: U8) -> F32:
-        """Class probabilities (n, C) of images (n, H, W, channels)."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write the model to a folder."""
-        ...
-
-
-class Learner(Protocol):
-    """How a study trains and reloads: `study.learner.ClassifyLearner`, or a small one in tests. Picklable."""
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of every cell."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """Threads that one training uses."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """All settings as plain values: part of the cell's key and of the report."""
-        ...
-
-    def train(
-        self, data: LabelledImages, seed: int, weights: NDArray[Any] | None, progress: Any, checkpoint: Path
-    ) -> Model:
-        """Train; `weights` (n,) are chances of the rows; calls progress(steps done, steps in all, …)."""
-        ...
-
-    def load(self, path: Path) -> Model:
-        """Read back what `Model.save` wrote."""
-        ...
-
-    def predict(self, model: Model, images: U8) -> F32:
-        """Class probabilities (n, C)."""
-        ...
+FORMAT = 2  # raise it when a cell's meaning changes
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Images of the study on disk, mapped by every worker rather than sent to each."""
+class Part:
+    """Some images of a pool, and which share of what training draws they are to make up (None: by number)."""
 
-    path: Path
-    digest: str
-    classes: tuple[str, ...]
+    pool: Pool
+    rows: I64
+    share: float | None = None
 
-    def read(self) -> LabelledImages:
-        """The whole pool, mapped."""
-        return _mapped(self.path, self.digest, self.classes)
-
-
-def write_pool(folder: Path, name: str, data: LabelledImages) -> Pool:
-    """Put images and labels where workers can map them."""
-    pool = Pool(folder / name, data.digest(), data.classes)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / f"{name}.images.npy", data.images)
-        np.save(folder / f"{name}.labels.npy", data.labels)
-    return pool
-
-
-@lru_cache(maxsize=8)
-def _mapped(path: Path, digest: str, classes: tuple[str, ...]) -> LabelledImages:
-    images = np.load(f"{path}.images.npy", mmap_mode="c")  # copy on write: torch warns of read-only arrays
-    return LabelledImages(images, np.load(f"{path}.labels.npy"), classes, None, path.name)
+    def key(self) -> bytes:
+        """What of it decides the weights of the model."""
+        said = repr((self.pool.digest, self.pool.classes, self.share)).encode()
+        return said + np.ascontiguousarray(self.rows, "<i8").tobytes()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: rows of the real and of the synthetic pool (either may be empty), settings, seed."""
+    """One training."""
 
     arm: str
-    size: int  # images of the arm that the scaling curve counts; all of them for the arms themselves
+    net: str
+    size: int  # images of the kind that the arm's curve counts
     seed: int
-    real: Pool | None
-    real_rows: I64
-    synthetic: Pool | None
-    synthetic_rows: I64
+    parts: tuple[Part, ...]  # none of them empty; the real one first
     settings: str  # canonical JSON of Learner.describe()
-    real_share: float | None = None  # of what training draws; None: every image equally often
+    start: Cell | None = None  # the training whose model this one goes on from
 
     @property
     def images(self) -> int:
         """How many training images."""
-        return len(self.real_rows) + len(self.synthetic_rows)
+        return sum(len(part.rows) for part in self.parts)
 
     def key(self) -> str:
         """Hash (20 hex digits) of everything that decides the weights."""
-        h = hashlib.sha256()
-        h.update(
-            json.dumps(
-                [FORMAT, __version__, learner_sources(), self.settings, self.seed, self.real_share]
-            ).encode()
-        )
-        for pool, rows in ((self.real, self.real_rows), (self.synthetic, self.synthetic_rows)):
-            used = pool is not None and len(rows) > 0
-            h.update(repr((pool.digest, pool.classes) if used and pool else None).encode())
-            h.update(np.ascontiguousarray(rows, "<i8").tobytes())
+        before = None if self.start is None else self.start.key()
+        said = [FORMAT, __version__, learner_sources(), self.settings, self.seed, before]
+        h = hashlib.sha256(json.dumps(said).encode())
+        for part in self.parts:
+            h.update(hashlib.sha256(part.key()).digest())
         return h.hexdigest()[:20]
 
-    def data(self) -> LabelledImages:
-        """The training images: real first."""
-        parts = [
-            pool.read().subset(rows)
-            for pool, rows in ((self.real, self.real_rows), (self.synthetic, self.synthetic_rows))
-            if pool is not None and len(rows)
-        ]
-        return parts[0] if len(parts) == 1 else concat(parts[0], parts[1])
+    def data(self, task: Task) -> Any:
+        """The training images, part after part."""
+        joined = None
+        for part in self.parts:
+            data = part.pool.read().subset(part.rows)
+            joined = data if joined is None else task.join(joined, data)
+        return joined
 
     def weights(self) -> NDArray[np.float64] | None:
-        """Relative chance (n,) of each row of `data`, where the real ones are to make up a share."""
-        share, real, synthetic = self.real_share, len(self.real_rows), len(self.synthetic_rows)
-        if share is None or not real or not synthetic:
+        """Relative chance (n,) of each row of `data`, where the parts are to make up shares."""
+        if len(self.parts) < 2 or any(part.share is None for part in self.parts):
             return None
-        return np.repeat([share / real, (1 - share) / synthetic], [real, synthetic])
+        chances = [(part.share or 0.0) / len(part.rows) for part in self.parts]
+        return np.repeat(chances, [len(part.rows) for part in self.parts])
 
 
 @lru_cache(maxsize=1)
@@ -180,21 +113,26 @@ def finished(folder: Path, cell: Cell) -> bool:
     return (folder / cell.key()).is_dir()
 
 
-def train_cell(learner: Learner, cell: Cell, validation: Pool, folder: Path, progress: Any) -> None:
+def train_cell(
+    task: Task, learner: Learner, cell: Cell, validation: Pool, folder: Path, progress: Any
+) -> None:
     """Train one cell and commit model and record to `folder`."""
     key = cell.key()
     checkpoint = folder / f"{key}.checkpoint"
-    model = learner.train(cell.data(), cell.seed, cell.weights(), progress, checkpoint)
+    start = None if cell.start is None else folder / cell.start.key()
+    model = learner.train(cell.data(task), cell.seed, cell.weights(), progress, checkpoint, start)
     seen = validation.read()
-    right = learner.predict(model, seen.images).argmax(axis=1) == seen.labels
+    table = task.table(learner.predict(model, seen.images), seen)
+    score = float(table.headline(np.ones((1, len(seen)), np.float32))[0])
     record = {
         "arm": cell.arm,
+        "net": cell.net,
         "size": cell.size,
         "seed": cell.seed,
         "images": cell.images,
         "learner": json.loads(cell.settings),
         "imgsynth": __version__,
-        "validation_accuracy": float(right.mean()),
+        f"validation_{task.headline}": score,
     }
     with disk_errors(folder):
         model.save(folder / key)
@@ -202,23 +140,23 @@ def train_cell(learner: Learner, cell: Cell, validation: Pool, folder: Path, pro
         checkpoint.unlink(missing_ok=True)
 
 
-def score_cell(learner: Learner, cell: Cell, test: Pool, folder: Path, progress: Any) -> None:
-    """Commit the cell's class probabilities on the test images."""
-    data = test.read()
-    probabilities = learner.predict(learner.load(folder / cell.key()), data.images)
+def score_cell(task: Task, learner: Learner, cell: Cell, test: Pool, folder: Path, progress: Any) -> None:
+    """Commit what the cell's model says of the test images."""
+    found = learner.predict(learner.load(folder / cell.key()), test.read().images)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=probabilities, labels=data.labels)
+    arrays: dict[str, Any] = task.pack(found)
+    np.savez_compressed(buffer, **arrays)
     with disk_errors(folder):
         replace(predictions_path(folder, cell, test), buffer.getvalue())
 
 
 def predictions_path(folder: Path, cell: Cell, test: Pool) -> Path:
-    """Where `score_cell` puts the probabilities."""
+    """Where `score_cell` puts the predictions."""
     return folder / f"{cell.key()}.{test.digest[:12]}.npz"
 
 
-def read_predictions(folder: Path, cell: Cell, test: Pool) -> F32:
-    """(n, C) class probabilities on the test images.
+def read_predictions(task: Task, folder: Path, cell: Cell, test: Pool) -> Any:
+    """What `score_cell` wrote.
 
     Raises:
         DataError: the file is damaged.
@@ -226,12 +164,11 @@ def read_predictions(folder: Path, cell: Cell, test: Pool) -> F32:
     path = predictions_path(folder, cell, test)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            probabilities: F32 = arrays["probabilities"]
+            return task.unpack(dict(arrays))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: not readable predictions ({error}); delete the file to have it made again"
         ) from None
-    return probabilities
 
 
 def read_record(folder: Path, cell: Cell) -> dict[str, Any]:

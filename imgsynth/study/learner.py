@@ -1,33 +1,35 @@
-"""The classifier as a study uses it, behind the protocol by which tests put a small one in its place."""
+"""The learners as a study uses them, behind the protocol by which tests put small ones in their place."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F32, U8
-from imgsynth.dataset.labelled import LabelledImages
+from imgsynth.batch import F32
 from imgsynth.errors import ModelError
-from imgsynth.study.cells import Model
 from imgsynth.study.spec import Study
+from imgsynth.study.task import Learner
 from imgsynth.yamlfile import nearest
 
-CHECKPOINT_FROM = 2000  # steps; shorter trainings are quicker made again than saved
+CHECKPOINT_FROM = 2000  # steps of a classifier; shorter trainings are quicker made again than saved
+WEIGHTS = "model.safetensors"  # within a saved model
+DEFAULT_NET = "default"
 
 
 @dataclass(frozen=True)
 class ClassifyLearner:
-    """`imgsynth.learn` behind the `Learner` protocol. `config` is a ClassifierConfig; picklable."""
+    """The classifier of `imgsynth.learn` as a `Learner`. `config` is a ClassifierConfig; picklable."""
 
     config: Any
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of every cell."""
+        """Optimiser steps of a training."""
         return int(self.config.steps)
 
     @property
@@ -39,47 +41,79 @@ class ClassifyLearner:
         """All settings as plain values."""
         return asdict(self.config)
 
+    def phase(self, steps: int, changes: Mapping[str, Any]) -> ClassifyLearner:
+        """The same for so many steps, some settings changed."""
+        return ClassifyLearner(replace(self.config, **{**changes, "steps": steps}))
+
     def train(
-        self, data: LabelledImages, seed: int, weights: NDArray[Any] | None, progress: Any, checkpoint: Path
-    ) -> Model:
+        self,
+        data: Any,
+        seed: int,
+        weights: NDArray[Any] | None,
+        progress: Any,
+        checkpoint: Path,
+        start: Path | None,
+    ) -> Any:
         """Train; a long training saves its state to `checkpoint` and goes on from it."""
         from imgsynth.learn.trainer import train_classifier
 
         kept = checkpoint if self.steps >= CHECKPOINT_FROM else None
-        return train_classifier(
-            data, self.config, seed=seed, weights=weights, progress=progress, checkpoint=kept
-        )
+        config = _from(self.config, start)
+        return train_classifier(data, config, seed=seed, weights=weights, progress=progress, checkpoint=kept)
 
-    def load(self, path: Path) -> Model:
+    def load(self, path: Path) -> Any:
         """Read a saved classifier."""
         from imgsynth.learn.classify import Classifier
 
         return Classifier.load(path)
 
-    def predict(self, model: Model, images: U8) -> F32:
-        """Class probabilities (n, C), on as many threads wherever it runs: no bit depends on --workers."""
+    def predict(self, model: Any, images: Any) -> F32:
+        """Class probabilities (n, K), on as many threads wherever it runs: no bit depends on --workers."""
         from imgsynth.learn.trainer import threads
 
         with threads(self.threads):
             return np.asarray(model.predict(images), np.float32)
 
 
-def classify_learner(study: Study) -> ClassifyLearner:
-    """The learner that a study asks for (loads torch).
+def _from(config: Any, start: Path | None) -> Any:
+    return config if start is None else replace(config, weights=str(start / WEIGHTS))
+
+
+def learners(study: Study) -> dict[str, Learner]:
+    """The learner of each net that a study asks for (loads torch); the first is the headline's.
 
     Raises:
         SceneError: an unknown or unfit setting, at its line.
     """
+    config: Any
+    make: Callable[[Any], Learner]
     from imgsynth.learn.classify import ClassifierConfig
 
-    given = study.spec.learner
-    names = [f.name for f in fields(ClassifierConfig)]
-    for key in given:
-        if key not in names:
-            raise study.error(f"unknown key{nearest(str(key), names)}", "learner", key)
+    config, make = ClassifierConfig, ClassifyLearner
+    spec = study.spec
+    nets = spec.nets or {str(spec.learner.get("net", DEFAULT_NET)): {}}
+    made: dict[str, Learner] = {}
+    for name, settings in nets.items():
+        given = [(("learner",), spec.learner), (("nets", name), settings)]
+        made[name] = make(_config(study, config, given))
+        if spec.finetune.learner:
+            _config(study, config, [*given, (("finetune", "learner"), spec.finetune.learner)])
+    return made
+
+
+def _config(study: Study, kind: Any, given: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> Any:
+    """A configuration of settings, later ones over earlier ones."""
+    names = [f.name for f in fields(kind)]
+    settings: dict[str, Any] = {}
+    came: dict[str, tuple[str, ...]] = {}
+    for where, part in given:
+        for key, value in part.items():
+            if key not in names:
+                raise study.error(f"unknown key{nearest(str(key), names)}", *where, key)
+            settings[key], came[key] = value, where
     try:
-        return ClassifyLearner(ClassifierConfig.of(given))
+        return kind.of(settings)
     except ModelError as error:
-        said = str(error).removeprefix("classifier: ")
+        said = str(error).partition(": ")[2]
         name = said.partition(":")[0]
-        raise study.error(said, "learner", *([name] if name in given else [])) from None
+        raise study.error(said, *(*came[name], name) if name in came else ("learner",)) from None

@@ -64,6 +64,10 @@ class Bars:
 
         return tell
 
+    def of(self, name: str) -> Callable[[str, int, int], Callable[[float], None]]:
+        """`shares` with its name given."""
+        return lambda unit, total, before: self.shares(name, unit, total, before)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """A stage without steps."""

@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,28 +29,21 @@ from typing import Any
 import numpy as np
 
 from imgsynth.dataset.disk import disk_errors, replace
-from imgsynth.report import Mistake, Pictures, write_report
-from imgsynth.study.cells import (
-    Cell,
-    Learner,
-    Pool,
-    finished,
-    predictions_path,
-    read_predictions,
-    read_record,
-    score_cell,
-    train_cell,
-    write_pool,
-)
-from imgsynth.study.measure import measure
+from imgsynth.report import write_report
+from imgsynth.study.cells import Cell, finished, predictions_path, score_cell, train_cell
+from imgsynth.study.pictures import taken
+from imgsynth.study.plan import Plan, plan_cells
 from imgsynth.study.progress import Bars
-from imgsynth.study.sets import Render, Sets, gather, plan_cells
+from imgsynth.study.results import Answered, measured_results
+from imgsynth.study.sets import Render, Sets, gather
 from imgsynth.study.spec import Study, StudySpec, load_study, shown_source
+from imgsynth.study.task import Learner, Pool, Task
+from imgsynth.study.tasks import task_of
 from imgsynth.study.workers import Crew
 from imgsynth.version import __version__
 
+Say = Callable[[str, int, int], Callable[[float], None]]  # (unit, in all, done before) → a bar
 LIBRARIES = ("numpy", "scipy", "torch", "warp-lang", "opencv-python-headless", "scikit-learn")
-MISTAKES = 24
 
 
 def run_study(
@@ -59,7 +52,7 @@ def run_study(
     *,
     workers: int | None = None,
     render: Render | None = None,
-    learner: Learner | None = None,
+    learner: Learner | Mapping[str, Learner] | None = None,
     command: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -70,7 +63,7 @@ def run_study(
         out: folder to work in; holds the results.
         workers: processes (default: one per core); figures do not depend on it.
         render: in place of `imgsynth.generate.render`.
-        learner: in place of the classifier.
+        learner: in place of the task's own; or one for each net.
         command: what to print as the command to run again (default: ``imgsynth study …``).
         quiet: no progress bars on stderr.
 
@@ -80,29 +73,48 @@ def run_study(
     """
     study = load_study(source)
     out = Path(out)
-    if learner is None:
-        from imgsynth.study.learner import classify_learner
-
-        learner = classify_learner(study)
+    task = task_of(study.spec.task)
+    learners = _learners(study, learner)
     with Bars(quiet) as bars:
-        sets = gather(study, out, render, workers, bars.counter("render", "images"))
-        work = out / "work"
-        pools = _pools(sets, work)
-        arms, curve = plan_cells(study, sets, pools, json.dumps(learner.describe(), sort_keys=True))
-        cells = _distinct([*arms.values(), *curve.values()])
-        crew_size = workers or max(1, (os.cpu_count() or 1) // learner.threads)
-        with Crew(min(crew_size, len(cells)), len(cells)) as crew:
-            _train(crew, learner, cells, pools["validation"], out / "cells", bars)
-            looks = _open_test(out, cells, pools["test"])
-            _score(crew, learner, cells, pools["test"], out / "cells", bars)
-        with bars.stage("measure and report"):
-            results = _results(study, sets, arms, curve, pools["test"], out / "cells")
-            results["what"] = _what(study, sets, learner, cells, looks, command)
-            pictures = _pictures(study, sets, arms, pools["test"], out / "cells")
+        sets = gather(study, task, out, render, workers, bars)
+        work, folder = out / "work", out / "cells"
+        with bars.stage("plan"):
+            held_out = sets.held_out(task)
+            pools = sets.pools(task, work)
+            plan = plan_cells(study, task, sets, pools, learners)
+            trts = task.pool(work, "held-out", held_out)
+        threads = max(one.threads for one in learners.values())
+        crew_size = min(workers or max(1, (os.cpu_count() or 1) // threads), len(plan.cells))
+        with Crew(crew_size, len(plan.cells)) as crew:
+            trained = plan.starts + plan.cells
+            if plan.starts:
+                _train(crew, task, plan, plan.starts, pools["real validation"], folder, bars.of("pre-train"))
+            _train(crew, task, plan, plan.cells, pools["real validation"], folder, bars.of("train"))
+            looks = _open_test(out, plan.cells, pools["real test"])
+            _score(crew, task, plan, plan.cells, pools["real test"], folder, bars.of("test"))
+            _score(
+                crew, task, plan, plan.headline.get("real", []), trts, folder, bars.of("test on synthetic")
+            )
+        with bars.stage("measure"):
+            test = Answered(task, folder, pools["real test"], sets.test)
+            results = measured_results(study, sets, plan, test, Answered(task, folder, trts, held_out))
+            results["what"] = _what(study, sets, pools, learners, trained, looks, command)
             write_results(results, out / "results.json")
+        with bars.stage("report"):
+            pictures = taken(study, sets, plan, test)
             write_report(results, pictures, out / "report.html")
             shutil.rmtree(work, ignore_errors=True)
     return results
+
+
+def _learners(study: Study, given: Learner | Mapping[str, Learner] | None) -> dict[str, Learner]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    if given is not None:
+        return dict.fromkeys(study.spec.nets or ("default",), given)
+    from imgsynth.study.learner import learners
+
+    return learners(study)
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:
@@ -112,35 +124,20 @@ def write_results(results: dict[str, Any], path: Path) -> None:
         replace(path, (text + "\n").encode())
 
 
-def _pools(sets: Sets, folder: Path) -> dict[str, Pool]:
-    return {
-        "train": write_pool(folder, "train", sets.train),
-        "validation": write_pool(folder, "validation", sets.validation),
-        "test": write_pool(folder, "test", sets.test),
-        "synthetic": write_pool(folder, "synthetic", sets.synthetic),
-    }
-
-
-def _distinct(groups: Iterable[list[Cell]]) -> list[Cell]:
-    """Each cell once, those of the first seeds first, so that an early look at `cells/` shows every arm."""
-    cells = {cell.key(): cell for group in groups for cell in group}
-    return sorted(cells.values(), key=lambda cell: cell.seed)
-
-
 def _train(
-    crew: Crew, learner: Learner, cells: list[Cell], validation: Pool, folder: Path, bars: Bars
+    crew: Crew, task: Task, plan: Plan, cells: list[Cell], validation: Pool, folder: Path, say: Say
 ) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     todo = [cell for cell in cells if not finished(folder, cell)]
-    share = bars.shares("train", "trainings", len(cells), len(cells) - len(todo))
-    crew.run(train_cell, [(learner, cell, validation, folder) for cell in todo], share)
+    jobs = [(task, plan.learners[cell.settings], cell, validation, folder) for cell in todo]
+    crew.run(train_cell, jobs, say("trainings", len(cells), len(cells) - len(todo)))
 
 
-def _score(crew: Crew, learner: Learner, cells: list[Cell], test: Pool, folder: Path, bars: Bars) -> None:
+def _score(crew: Crew, task: Task, plan: Plan, cells: list[Cell], test: Pool, folder: Path, say: Say) -> None:
     todo = [cell for cell in cells if not predictions_path(folder, cell, test).is_file()]
-    share = bars.shares("test", "models", len(cells), len(cells) - len(todo))
-    crew.run(score_cell, [(learner, cell, test, folder) for cell in todo], share)
+    jobs = [(task, plan.learners[cell.settings], cell, test, folder) for cell in todo]
+    crew.run(score_cell, jobs, say("models", len(cells), len(cells) - len(todo)))
 
 
 def _open_test(out: Path, cells: list[Cell], test: Pool) -> int:
@@ -163,46 +160,24 @@ def _open_test(out: Path, cells: list[Cell], test: Pool) -> int:
     return seen.index(this) + 1
 
 
-def _results(
-    study: Study,
-    sets: Sets,
-    arms: dict[str, list[Cell]],
-    curve: dict[int, list[Cell]],
-    test: Pool,
-    folder: Path,
-) -> dict[str, Any]:
-    def predicted(group: list[Cell]) -> Any:
-        return np.stack([read_predictions(folder, cell, test) for cell in group])
-
-    by_arm = {arm: predicted(group) for arm, group in arms.items()}
-    by_size = {size: predicted(group) for size, group in curve.items()}
-    labels, groups = sets.test.labels, sets.test.groups
-    results = measure(study.spec, by_arm, by_size, labels, groups, sets.test.classes)
-    for arm, group in arms.items():
-        per_seed = [float(read_record(folder, cell)["validation_accuracy"]) for cell in group]
-        mean = float(np.mean(per_seed))
-        results["arms"][arm]["validation_accuracy"] = {"mean": mean, "per_seed": per_seed}
-    return results
-
-
 def _what(
     study: Study,
     sets: Sets,
-    learner: Learner,
+    pools: Mapping[str, Pool],
+    learners: Mapping[str, Learner],
     cells: list[Cell],
     looks: int,
     command: str | None,
 ) -> dict[str, Any]:
-    spec = study.spec
+    spec, learner = study.spec, next(iter(learners.values()))
     return {
         "study": spec.model_dump(mode="json"),
         "study_digest": spec.digest(),
         "classes": list(sets.train.classes),
-        "image_size": list(sets.train.size),
-        "channels": sets.train.channels,
+        **task_of(spec.task).form(sets.train),
         "images": {name: len(data) for name, data in sets.named().items()},
         "sources": {name: data.name for name, data in sets.named().items()},
-        "digests": {name: data.digest() for name, data in sets.named().items()},
+        "digests": {name: pools[name].digest for name in sets.named()},
         "test_groups": None if sets.test.groups is None else len(np.unique(sets.test.groups)),
         "learner": learner.describe(),
         "steps": learner.steps,
@@ -223,24 +198,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _pictures(study: Study, sets: Sets, arms: dict[str, list[Cell]], test: Pool, folder: Path) -> Pictures:
-    """Training images, and the real test images that the synthetic arm (or the first) gets wrong."""
-    arm = "synthetic" if "synthetic" in arms else next(iter(arms))
-    guesses = np.stack([read_predictions(folder, cell, test).argmax(axis=1) for cell in arms[arm]])  # (K, n)
-    wrong = guesses != sets.test.labels
-    rows = np.argsort(-wrong.sum(axis=0), kind="stable")[:MISTAKES]
-    mistakes = []
-    for row in rows[wrong[:, rows].any(axis=0)]:
-        said = np.bincount(guesses[wrong[:, row], row], minlength=len(sets.test.classes))
-        mistakes.append(
-            Mistake(
-                image=np.asarray(sets.test.images[row]),
-                true=sets.test.classes[sets.test.labels[row]],
-                predicted=sets.test.classes[int(said.argmax())],
-                wrong=int(wrong[:, row].sum()),
-                seeds=len(guesses),
-            )
-        )
-    return Pictures(synthetic=sets.synthetic, real=sets.train, mistakes=mistakes, mistakes_arm=arm)

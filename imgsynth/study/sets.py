@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,73 +10,99 @@ from typing import Any
 import numpy as np
 
 from imgsynth.batch import I64
-from imgsynth.dataset.labelled import LabelledImages, nested_order
+from imgsynth.dataset.labelled import nested_order
 from imgsynth.errors import DataError, SceneError
-from imgsynth.study.cells import Cell, Pool
-from imgsynth.study.spec import Study
+from imgsynth.study.progress import Bars
+from imgsynth.study.spec import ONE, Study, Synthetic
+from imgsynth.study.task import Pool, Task
 
 Render = Callable[..., Path]
+REAL = ("train", "validation", "test")
+HELD_OUT = 2000  # synthetic images at most that the real-trained models are tested on (TRTS)
 
 
 @dataclass(frozen=True)
 class Sets:
-    """The four sets, all with the classes, size and channels of the real training set."""
+    """The sets of a study, all with the classes and in the form of the real training set."""
 
-    train: LabelledImages
-    validation: LabelledImages
-    test: LabelledImages
-    synthetic: LabelledImages
+    train: Any
+    validation: Any
+    test: Any
+    synthetic: dict[str, Any]  # by generator
     notes: list[str] = field(default_factory=list)
 
-    def named(self) -> dict[str, LabelledImages]:
+    def named(self) -> dict[str, Any]:
         """Set by name, in the order of the report."""
         return {
-            "synthetic": self.synthetic,
-            "real train": self.train,
-            "real validation": self.validation,
-            "real test": self.test,
+            **{_called(name): data for name, data in self.synthetic.items()},
+            **{f"real {part}": getattr(self, part) for part in REAL},
         }
 
+    def held_out(self, task: Task) -> Any:
+        """Synthetic images for testing models that were trained on real ones alone."""
+        joined = None
+        for data in self.synthetic.values():
+            order = nested_order(task.strata(data), 0)[: max(1, HELD_OUT // len(self.synthetic))]
+            some = data.subset(np.sort(order))
+            joined = some if joined is None else task.join(joined, some)
+        return joined
 
-def gather(study: Study, out: Path, render: Render | None, workers: int | None, progress: Any) -> Sets:
-    """Render (or go on rendering) the synthetic set, read the real ones, and refuse what cannot be measured.
+    def pools(self, task: Task, folder: Path) -> dict[str, Pool]:
+        """Every set where workers can read it, under the names of `named`."""
+        return {name: task.pool(folder, name.replace(" ", "-"), data) for name, data in self.named().items()}
+
+
+def _called(generator: str) -> str:
+    return ONE if generator == ONE else f"synthetic {generator}"
+
+
+def gather(
+    study: Study, task: Task, out: Path, render: Render | None, workers: int | None, bars: Bars
+) -> Sets:
+    """Render (or go on rendering) the synthetic sets, read the real ones, and refuse what cannot be measured.
 
     Raises:
-        ImgsynthError: classes that differ, test images among the training images, sizes beyond the set, bad
+        ImgsynthError: classes that differ, test images among the training images, tracks cut in two, bad
             data.
     """
-    spec = study.spec
-    real = {part: _read(study, "real", part) for part in ("train", "validation", "test")}
-    if spec.synthetic.data is not None:
-        synthetic = _read(study, "synthetic", "data")
-    else:
-        synthetic = _rendered(study, out / "synthetic", render, workers, progress)
-    sets = _same_form(study, real, synthetic)
-    _refuse_leaks(study, sets)
-    _refuse_sizes(study, sets)
+    real = {part: _read(study, task, getattr(study.spec.real, part), ("real", part)) for part in REAL}
+    synthetic = {}
+    for name, source in study.spec.sources().items():
+        key: tuple[str, ...] = ("synthetic",) if name == ONE else ("synthetic", name)
+        if source.data is not None:
+            synthetic[name] = _read(study, task, source.data, (*key, "data"))
+        else:
+            folder = out / (ONE if name == ONE else f"synthetic-{name}")
+            said = bars.counter("render" if name == ONE else f"render {name}", "images")
+            synthetic[name] = _rendered(study, task, source, key, folder, render, workers, said)
+    with bars.stage("check for leaks"):
+        sets = _same_form(study, task, real, synthetic)
+        _refuse_leaks(study, task, sets)
+        _refuse_cut_groups(study, sets)
     return sets
 
 
-def _read(study: Study, *key: str) -> LabelledImages:
-    from imgsynth.dataset.sources import load
-
-    named = getattr(getattr(study.spec, key[0]), key[1])
+def _read(study: Study, task: Task, data: str, key: tuple[str, ...]) -> Any:
     try:
-        return replace(load(study.locate(named)), name=named)
+        return replace(task.load(study.locate(data)), name=data)
     except DataError as error:
         raise study.error(str(error), *key) from None
 
 
 def _rendered(
-    study: Study, folder: Path, render: Render | None, workers: int | None, progress: Any
-) -> LabelledImages:
-    from imgsynth.dataset.sources import load
-
+    study: Study,
+    task: Task,
+    wanted: Synthetic,
+    key: tuple[str, ...],
+    folder: Path,
+    render: Render | None,
+    workers: int | None,
+    progress: Any,
+) -> Any:
     if render is None:
         from imgsynth.generate import render as render_scene
 
         render = render_scene
-    wanted = study.spec.synthetic
     assert wanted.scene is not None and wanted.count is not None
     options: dict[str, Any] = {"seed": wanted.seed, "workers": workers, "resume": True, "progress": progress}
     if wanted.set:
@@ -91,42 +116,44 @@ def _rendered(
     except SceneError as error:
         if error.file is not None:
             raise
-        raise study.error(error.message, "synthetic", "scene") from None
-    return replace(load(str(path)), name=f"scene {wanted.scene}")
+        raise study.error(error.message, *key, "scene") from None
+    try:
+        return replace(task.load(str(path)), name=f"scene {wanted.scene}")
+    except DataError as error:  # a scene whose frames do not suit the task
+        raise study.error(str(error), *key, "scene") from None
 
 
-def _same_form(study: Study, real: dict[str, LabelledImages], synthetic: LabelledImages) -> Sets:
-    """All sets with the classes, size and channels of the real training set; says what was changed."""
+def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[str, Any]) -> Sets:
+    """All sets with the classes and in the form of the real training set; says what was changed."""
     model = real["train"]
+    wanted, shown = _held(model), set[str]()
     notes: list[str] = []
-    parts = {}
-    for (block, part), data in {
-        ("real", "train"): model,
-        ("real", "validation"): real["validation"],
-        ("real", "test"): real["test"],
-        ("synthetic", "data" if study.spec.synthetic.data else "scene"): synthetic,
-    }.items():
-        held = {c for c, n in zip(data.classes, data.counts(), strict=True) if n}
-        wanted = {c for c, n in zip(model.classes, model.counts(), strict=True) if n}
-        if held - wanted or (block == "synthetic" and wanted - held):
-            raise study.error(_mismatch(data, model, held, wanted), block, part)
-        if (data.size, data.channels) != (model.size, model.channels):
-            notes.append(f"{data.name}: {_form(data)} brought to {_form(model)}, the form of {model.name}")
-        if data.notes:
-            notes.append(f"{data.name}: {data.notes}")
-        parts[block if block == "synthetic" else part] = data.aligned(model.classes).fitted(
-            model.size, model.channels
-        )
-    return Sets(**parts, notes=notes)
+    everything: list[tuple[tuple[str, ...], Any]] = [(("real", part), data) for part, data in real.items()]
+    for name, data in synthetic.items():
+        key: tuple[str, ...] = ("synthetic",) if name == ONE else ("synthetic", name)
+        everything.append(((*key, "data" if study.spec.sources()[name].data else "scene"), data))
+        shown |= _held(data)
+    done = []
+    for key, data in everything:
+        extra = _held(data) - wanted
+        missing = wanted - shown if key[0] == "synthetic" else set()
+        if extra or missing:
+            raise study.error(_mismatch(data, model, extra, missing), *key)
+        conformed, note = task.conform(data, model)
+        notes += [said for said in (note, data.notes and f"{data.name}: {data.notes}") if said]
+        done.append(conformed)
+    train, validation, test, *rest = done
+    return Sets(train, validation, test, dict(zip(synthetic, rest, strict=True)), notes)
 
 
-def _form(data: LabelledImages) -> str:
-    return f"{data.size[0]}×{data.size[1]} {'grey' if data.channels == 1 else 'RGB'}"
+def _held(data: Any) -> set[str]:
+    """Names of the classes that a set shows."""
+    return {c for c, n in zip(data.classes, data.counts(), strict=True) if n}
 
 
-def _mismatch(data: LabelledImages, model: LabelledImages, held: set[str], wanted: set[str]) -> str:
+def _mismatch(data: Any, model: Any, extra: set[str], missing: set[str]) -> str:
     said = []
-    for owner, other, names in ((data, model, held - wanted), (model, data, wanted - held)):
+    for owner, other, names in ((data, model, extra), (model, data, missing)):
         if names:
             said.append(
                 f"{owner.name} has {', '.join(repr(c) for c in sorted(names)[:5])}, {other.name} has not"
@@ -134,73 +161,54 @@ def _mismatch(data: LabelledImages, model: LabelledImages, held: set[str], wante
     return f"classes do not agree by name: {'; '.join(said)}"
 
 
-def _refuse_leaks(study: Study, sets: Sets) -> None:
-    """No test image may be trained on or selected by, and no validation image trained on, byte for byte."""
-    for held, part, others in (
-        (sets.test, "test", (sets.train, sets.synthetic, sets.validation)),
-        (sets.validation, "validation", (sets.train, sets.synthetic)),
+def _refuse_leaks(study: Study, task: Task, sets: Sets) -> None:
+    """No test image may be trained on or selected by, and no validation image trained on, by content."""
+    prints = {name: task.fingerprints(data) for name, data in sets.named().items()}
+    synthetic = [_called(name) for name in sets.synthetic]
+    for part, others in (
+        ("test", ["real train", *synthetic, "real validation"]),
+        ("validation", ["real train", *synthetic]),
     ):
-        rows: dict[bytes, int] = {}
-        for row, image in enumerate(held.images):
-            rows.setdefault(_hash(image), row)
+        rows = _first_rows(prints[f"real {part}"])
         for other in others:
-            shared = [(rows[h], i) for i, image in enumerate(other.images) if (h := _hash(image)) in rows]
+            shared = [(rows[h], i) for i, h in enumerate(prints[other]) if h in rows]
             if shared:
+                data, held = sets.named()[other], sets.named()[f"real {part}"]
                 raise study.error(
-                    f"leak: {len(shared)} of {len(other)} images of {other.name} are also among the {part} "
+                    f"leak: {len(shared)} of {len(data)} images of {data.name} are also among the {part} "
                     f"images {held.name} (row {shared[0][1]} is row {shared[0][0]} there)",
                     "real",
                     part,
                 )
 
 
-def _hash(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+def _first_rows(prints: Sequence[Hashable]) -> Mapping[Hashable, int]:
+    rows: dict[Hashable, int] = {}
+    for row, one in enumerate(prints):
+        rows.setdefault(one, row)
+    return rows
 
 
-def _refuse_sizes(study: Study, sets: Sets) -> None:
-    scaling = study.spec.scaling
-    if scaling is None:
-        return
-    base = sets.train if scaling.arm == "real" else sets.synthetic
-    for k, size in enumerate(scaling.sizes):
-        if size > len(base):
-            raise study.error(
-                f"size {size} is larger than {base.name}, which has {len(base)} images", "scaling", "sizes", k
-            )
+def _refuse_cut_groups(study: Study, sets: Sets) -> None:
+    """A track (or another group) of the real sets lies whole in one of them: its images are near-copies."""
+    for k, part in enumerate(REAL):
+        for other in REAL[:k]:
+            held, data = getattr(sets, part), getattr(sets, other)
+            if held.groups is None or data.groups is None:
+                continue
+            both = sorted({str(g) for g in held.groups.tolist()} & {str(g) for g in data.groups.tolist()})
+            if both:
+                raise study.error(
+                    f"leak: {len(both)} tracks (groups) are cut in two, such as {both[0]!r}, of which images "
+                    f"are in both {other} ({data.name}) and {part} ({held.name}); split by group, as "
+                    "DATA#train, DATA#validation and DATA#test do",
+                    "real",
+                    part,
+                )
 
 
-def plan_cells(
-    study: Study, sets: Sets, pools: dict[str, Pool], settings: str
-) -> tuple[dict[str, list[Cell]], dict[int, list[Cell]]]:
-    """The cells of every arm, and of every size of the scaling curve; equal ones are equal by key."""
-    spec = study.spec
-    arms: dict[str, list[Cell]] = {
-        arm: [_cell(study, sets, pools, settings, arm, None, s) for s in spec.seed_list()]
-        for arm in spec.arms
-    }
-    curve: dict[int, list[Cell]] = {}
-    if spec.scaling is not None:
-        for size in spec.scaling.sizes:
-            curve[size] = [
-                _cell(study, sets, pools, settings, spec.scaling.arm, size, s) for s in spec.scaling_seeds()
-            ]
-    return arms, curve
-
-
-def _cell(
-    study: Study, sets: Sets, pools: dict[str, Pool], settings: str, arm: str, size: int | None, seed: int
-) -> Cell:
-    none = np.zeros(0, np.int64)
-    real = _rows(sets.train, size if arm == "real" else None, seed) if arm != "synthetic" else none
-    synthetic = _rows(sets.synthetic, size if arm != "real" else None, seed) if arm != "real" else none
-    counted = len(real) if arm == "real" else len(synthetic)
-    share = study.spec.both.real_share if arm == "both" else None
-    return Cell(arm, counted, seed, pools["train"], real, pools["synthetic"], synthetic, settings, share)
-
-
-def _rows(data: LabelledImages, size: int | None, seed: int) -> I64:
+def nested_rows(task: Task, data: Any, size: int | None, seed: int) -> I64:
     """`size` rows, stratified and nested for one seed; ascending, so that the whole set is one cell."""
     if size is None or size == len(data):
         return np.arange(len(data), dtype=np.int64)
-    return np.sort(nested_order(data.labels, seed)[:size])
+    return np.sort(nested_order(task.strata(data), seed)[:size])

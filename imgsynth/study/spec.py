@@ -1,16 +1,29 @@
 """What a study file says: which synthetic images, which real ones, which arms, how often, how long.
 
     name: digits
-    task: classify
+    task: classify                                       # or detect, segment
     synthetic: {scene: digits, count: 5000, seed: 1}     # or {data: FOLDER}: a set that exists already
     real: {train: "sklearn:digits:train", validation: "sklearn:digits:validation", test:
         "sklearn:digits:test"}
     arms: [real, synthetic, both]
     seeds: 3
-    learner: {steps: 600}                                # imgsynth.learn.classify.ClassifierConfig
+    learner: {steps: 600}                                # the task's ClassifierConfig or DetectorConfig
     scaling: {arm: synthetic, sizes: [50, 160, 500, 1600, 5000]}
 
 `scene` is a shipped scene's name or a path; it and every DATA are looked for beside the study file first.
+More, each where wanted:
+
+    synthetic: {flat: {scene: signs, count: 5000}, photo: {data: diffused}}      # several generators, named
+    arms: [real, synthetic, "synthetic:flat", "both:photo", finetune, mix]       # see study.spec_arms
+    both: {real_share: 0.5}
+    finetune: {pretrain: 0.5, learner: {lr: 0.001}}      # half of the steps on synthetic images, half on real
+    mix: {shares: {flat: 3, photo: 1}}
+    real_sizes: [0.1, 0.3, 200, 1.0]                     # the real-only curve: fractions or numbers
+    surface: {arm: both, sizes: [500, 1600, 5000]}       # these synthetic sizes × real_sizes
+    nets: [compact, "torchvision:resnet18"]              # or {NAME: {learner settings}}; first: headline
+
+The real-only curve is what synthetic images are priced by (effective real images); the surface is what the
+two-dimensional law is fitted to.
 """
 
 from __future__ import annotations
@@ -25,42 +38,22 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from imgsynth.errors import SceneError
 from imgsynth.scenefile import shipped
-from imgsynth.yamlfile import Document, Spec, nearest, read_yaml, shown, validate
+from imgsynth.study.spec_arms import (
+    MIX,
+    Arm,
+    ArmName,
+    Both,
+    Finetune,
+    Mix,
+    Sources,
+    Synthetic,
+    arm_of,
+)
+from imgsynth.yamlfile import Document, Spec, nearest, read_yaml, validate
 
 STUDY_FILE = "study.yaml"
-ARMS = ("real", "synthetic", "both")
-
-
-def _arm(value: Any) -> Any:
-    if value not in ARMS:
-        raise ValueError(f"expected an arm, got {shown(value)}{nearest(str(value), ARMS)}")
-    return value
-
-
-Arm = Annotated[Literal["real", "synthetic", "both"], BeforeValidator(_arm)]
-
-
-class Synthetic(Spec):
-    """Where the synthetic images come from: a scene to render, or a set at hand."""
-
-    scene: str | None = None
-    count: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
-    set: tuple[str, ...] = ()
-    freeze: tuple[str, ...] = ()
-    sampler: Literal["random", "sobol"] = "random"
-    data: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.scene is None) == (self.data is None):
-            raise ValueError("expected either scene and count (to render) or data (a set that exists)")
-        if self.scene is not None and self.count is None:
-            raise ValueError("count is missing: how many images to render")
-        asked = self.model_fields_set & {"count", "seed", "set", "freeze", "sampler"}
-        if self.data is not None and asked:
-            raise ValueError(f"{sorted(asked)[0]} belongs to a scene; with data it has no meaning")
-        return self
+ONE = "synthetic"  # what a single generator is called
+MIN_SIZES = 3
 
 
 class Real(Spec):
@@ -71,44 +64,69 @@ class Real(Spec):
     test: str
 
 
-class Both(Spec):
-    """How the arm `both` mixes: every image equally often, or the real ones as a share of each batch."""
-
-    real_share: float | None = Field(None, gt=0, lt=1)
+def _sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if len(sizes) < MIN_SIZES:
+        raise ValueError(f"expected at least {MIN_SIZES} sizes (5 to tell α from C), got {len(sizes)}")
+    if any(size < 1 for size in sizes) or len(set(sizes)) != len(sizes):
+        raise ValueError(f"expected different sizes of at least 1, got {list(sizes)}")
+    return tuple(sorted(sizes))
 
 
 class Scaling(Spec):
     """A learning curve: one arm trained on nested subsets of its synthetic (for `real`: its real) images."""
 
-    arm: Arm = "synthetic"
+    arm: ArmName = "synthetic"
     sizes: tuple[int, ...]
     seeds: int | None = Field(None, ge=2)
     D: float | None = Field(None, gt=0)
 
-    @field_validator("sizes")
+    _ordered = field_validator("sizes")(_sizes)
+
+
+class Surface(Spec):
+    """A grid: one arm at these numbers of synthetic images, times every number of `real_sizes`."""
+
+    arm: ArmName = "both"
+    sizes: tuple[int, ...]
+
+    _ordered = field_validator("sizes")(_sizes)
+
+    @field_validator("arm")
     @classmethod
-    def _sizes(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if len(sizes) < 3:
-            raise ValueError(f"expected at least 3 sizes (5 to tell α from C), got {len(sizes)}")
-        if any(size < 1 for size in sizes) or len(set(sizes)) != len(sizes):
-            raise ValueError(f"expected different sizes of at least 1, got {list(sizes)}")
-        return tuple(sorted(sizes))
+    def _two_kinds(cls, arm: str) -> str:
+        if not (arm_of(arm).uses_real and arm_of(arm).uses_synthetic):
+            raise ValueError(f"expected an arm that sees both kinds of images, both or finetune; got {arm}")
+        return arm
+
+
+def _nets(value: Any) -> Any:
+    """A list of nets is short for a mapping of their names to {net: NAME}."""
+    if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+        if len(set(value)) != len(value):
+            raise ValueError(f"expected different nets, got {list(value)}")
+        return {name: {"net": name} for name in value}
+    return value
 
 
 class StudySpec(Spec):
-    """A study: arms × seeds, and a scaling curve, all with equal optimiser steps."""
+    """A study: arms × seeds × nets, a scaling curve, a real-only curve, a surface; equal optimiser steps."""
 
     name: str = Field(min_length=1, max_length=80)
     description: str = ""
-    task: Literal["classify"] = "classify"
-    synthetic: Synthetic
+    task: Literal["classify", "detect", "segment"] = "classify"
+    synthetic: Sources
     real: Real
-    arms: tuple[Arm, ...] = ("real", "synthetic", "both")
+    arms: tuple[ArmName, ...] = ("real", "synthetic", "both")
     both: Both = Both()
+    finetune: Finetune = Finetune()
+    mix: Mix | None = None
     seeds: int = 3
     first_seed: int = Field(0, ge=0)
     learner: dict[str, Any] = Field(default_factory=dict)
+    nets: Annotated[dict[str, dict[str, Any]], BeforeValidator(_nets)] = Field(default_factory=dict)
     scaling: Scaling | None = None
+    real_sizes: tuple[int | float, ...] = ()
+    surface: Surface | None = None
     bootstrap: int = Field(2000, ge=100, le=100_000)
 
     @field_validator("seeds")
@@ -122,14 +140,49 @@ class StudySpec(Spec):
     @classmethod
     def _arms(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
         if not arms or len(set(arms)) != len(arms):
-            raise ValueError(f"expected different arms of {', '.join(ARMS)}, got {list(arms)}")
+            raise ValueError(f"expected different arms such as real, synthetic, both; got {list(arms)}")
         return arms
+
+    @field_validator("real_sizes")
+    @classmethod
+    def _real_sizes(cls, sizes: tuple[int | float, ...]) -> tuple[int | float, ...]:
+        if len(sizes) < MIN_SIZES:
+            raise ValueError(f"expected at least {MIN_SIZES} sizes to fit a curve to, got {len(sizes)}")
+        for size in sizes:
+            if size <= 0 or (isinstance(size, float) and size > 1):
+                raise ValueError(
+                    f"expected numbers of images, or fractions above 0 up to 1.0 of the real training set; "
+                    f"got {size}"
+                )
+        return sizes
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.both.real_share is not None and "both" not in self.arms:
+        if self.both.real_share is not None and not any(arm.kind == "both" for arm in self.all_arms()):
             raise ValueError("both.real_share is given, but the arm both is not among the arms")
+        if "finetune" in self.model_fields_set and not any(a.kind == "finetune" for a in self.all_arms()):
+            raise ValueError("finetune is given, but the arm finetune is not among the arms")
+        if self.surface is not None and not self.real_sizes:
+            raise ValueError("surface needs real_sizes, the numbers of real images of its grid")
         return self
+
+    def sources(self) -> dict[str, Synthetic]:
+        """The generators by name; a single one is called `synthetic`."""
+        return {ONE: self.synthetic} if isinstance(self.synthetic, Synthetic) else dict(self.synthetic)
+
+    def all_arms(self) -> list[Arm]:
+        """Every arm that anything is trained for."""
+        more = [part.arm for part in (self.scaling, self.surface) if part is not None]
+        return [arm_of(name) for name in dict.fromkeys([*self.arms, *more])]
+
+    def shares(self, source: str | None) -> dict[str, float | None]:
+        """Generators that an arm with this SOURCE draws from, each with its share or None (all images
+        alike).
+        """
+        if source == MIX and self.mix is not None:
+            total = sum(self.mix.shares.values())
+            return {name: share / total for name, share in self.mix.shares.items()}
+        return dict.fromkeys(self.sources() if source is None else [source], None)
 
     def seed_list(self) -> list[int]:
         """The seeds of every arm."""
@@ -185,14 +238,39 @@ def load_study(source: str | Path | StudySpec) -> Study:
         SceneError: one line with file, line, path, what was expected and the nearest valid name.
     """
     if isinstance(source, StudySpec):
-        return Study(source)
+        return _checked(Study(source))
     path = Path(source)
     if not path.is_file():
         here, shipped_here = path / STUDY_FILE, shipped().get(str(source))
         named = shipped_here / STUDY_FILE if shipped_here else here
         path = here if here.is_file() else named if named.is_file() else here if path.is_dir() else path
     document = read_yaml(path)
-    return Study(validate(StudySpec, document), path.parent, document)
+    return _checked(Study(validate(StudySpec, document), path.parent, document))
+
+
+def _checked(study: Study) -> Study:
+    """Refuse arms and shares that name a generator which the study has not, each at its place."""
+    spec = study.spec
+    names = list(spec.sources()) if not isinstance(spec.synthetic, Synthetic) else []
+    named: list[tuple[str, tuple[str | int, ...]]] = [(arm, ("arms", k)) for k, arm in enumerate(spec.arms)]
+    named += [(spec.scaling.arm, ("scaling", "arm"))] if spec.scaling else []
+    named += [(spec.surface.arm, ("surface", "arm"))] if spec.surface else []
+    for arm, key in named:
+        source = arm_of(arm).source
+        if source == MIX and spec.mix is None:
+            raise study.error(f"{arm} needs mix: {{shares: {{GENERATOR: SHARE, …}}}}", *key)
+        if source not in (None, MIX, *names):
+            raise study.error(_unknown(str(source), names), *key)
+    for name in spec.mix.shares if spec.mix else ():
+        if name not in names:
+            raise study.error(_unknown(name, names), "mix", "shares", name)
+    return study
+
+
+def _unknown(source: str, names: list[str]) -> str:
+    if not names:
+        return f"no generator is called {source!r}: synthetic is a single one, without a name"
+    return f"no generator is called {source!r}{nearest(source, names)}"
 
 
 def shown_source(study: Study) -> str:
