@@ -56,6 +56,7 @@ class AnnotatedImages:
     names: NDArray[Any]  # (n,) file names, or what else tells images apart
     name: str  # what to call it in a report
     notes: str = ""  # what was done on loading
+    unnamed: bool = False  # the classes are only numbers ("0", "1", …), as YOLO files without names have them
 
     def __post_init__(self) -> None:
         n, m = len(self.images), len(self.owner)
@@ -144,22 +145,33 @@ class AnnotatedImages:
         )
 
     def aligned(self, classes: Sequence[str]) -> AnnotatedImages:
-        """The same with labels counted in `classes`, matched by name.
+        """The same with labels counted in `classes`, matched by name; by position where this set has no names
+        (`unnamed`) and its numbers are not among `classes`.
 
         Raises:
             DataError: if a class with objects is not among them.
         """
+        own = self.classes
+        held = np.bincount(self.labels, minlength=len(own))
+        used = [c for c, n in zip(own, held, strict=True) if n]
+        if self.unnamed and not set(used) <= set(classes):
+            if len(own) > len(classes):
+                raise DataError(
+                    f"{self.name}: has {len(own)} classes without names, which do not fit "
+                    f"{', '.join(classes)}; say their names in a data.yaml beside or above the labels"
+                )
+            own = tuple(classes[: len(own)])
+            used = [own[k] for k in np.flatnonzero(held)]
         position = {c: k for k, c in enumerate(classes)}
-        held = np.bincount(self.labels, minlength=len(self.classes))
-        missing = [c for c, n in zip(self.classes, held, strict=True) if n and c not in position]
+        missing = [c for c in used if c not in position]
         if missing:
             raise DataError(
                 f"{self.name}: class {missing[0]!r} is not among {', '.join(classes)}; the class names of "
                 "the two sets must agree"
             )
-        lookup = np.array([position.get(c, -1) for c in self.classes], np.int64)
+        lookup = np.array([position.get(c, -1) for c in own], np.int64)
         labels = lookup[self.labels] if len(self.labels) else self.labels
-        return replace(self, labels=labels, classes=tuple(classes))
+        return replace(self, labels=labels, classes=tuple(classes), unnamed=False)
 
     def image_digests(self) -> list[str]:
         """A hash of each image's decoded pixels, (n,): what tells that two images are the same."""
@@ -210,9 +222,13 @@ class Joined:
 def concat_annotated(a: AnnotatedImages, b: AnnotatedImages, name: str | None = None) -> AnnotatedImages:
     """`a` followed by `b`, classes matched by name (those that only `b` has come last), groups kept apart.
 
-    Objects of a set without masks have the text "" where the other set has masks.
+    Objects of a set without masks have the text "" where the other set has masks. Where one set has no class
+    names (`unnamed`), its numbers are positions in the other's classes.
     """
     classes = a.classes + tuple(c for c in b.classes if c not in a.classes)
+    unnamed = a.unnamed and b.unnamed
+    if a.unnamed != b.unnamed:  # the numbers of one stand for the names of the other
+        classes = b.classes if a.unnamed else a.classes
     a, b = a.aligned(classes), b.aligned(classes)
     groups = None
     if a.groups is not None or b.groups is not None:
@@ -240,6 +256,7 @@ def concat_annotated(a: AnnotatedImages, b: AnnotatedImages, name: str | None = 
         names=np.concatenate([a.names, b.names]),
         name=name or f"{a.name} + {b.name}",
         notes="; ".join(note for note in (a.notes, b.notes) if note),
+        unnamed=unnamed,
     )
 
 

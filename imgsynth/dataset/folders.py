@@ -113,21 +113,32 @@ def read_image(path: Path) -> U8:
         raise DataError(f"{path}: not a readable image: {e}") from e
 
 
-def _common_size(files: Sequence[Path]) -> tuple[tuple[int, int], str]:
-    """The size that all images get, from the files' headers, and a note where that means a resize."""
+def image_size(path: Path) -> tuple[tuple[int, int], bool]:
+    """The (height, width) that `read_image` will give, from the file's header alone, and whether its EXIF
+    entry turns it by a quarter (so that width and height are stored the other way round).
+
+    Raises:
+        DataError: naming the file.
+    """
     from PIL import Image
 
-    sizes = np.empty((len(files), 2), np.int64)
-    for i, path in enumerate(files):
-        try:
-            with Image.open(path) as opened:
-                turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                _check_pixels(path, opened.size)
-                sizes[i] = opened.size if turned else opened.size[::-1]
-        except DataError:
-            raise
-        except Exception as e:
-            raise DataError(f"{path}: not a readable image: {e}") from e
+    try:
+        with Image.open(path) as opened:
+            _check_pixels(path, opened.size)
+            # Pillow would decode a whole PNG in search of an EXIF entry behind the pixels.
+            bare = opened.format == "PNG" and not {"exif", "Raw profile type exif"} & set(opened.info)
+            turned = not bare and opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            width, height = opened.size[::-1] if turned else opened.size
+    except DataError:
+        raise
+    except Exception as e:  # Pillow's readers raise nearly anything on a damaged file
+        raise DataError(f"{path}: not a readable image: {e}") from e
+    return (height, width), turned
+
+
+def _common_size(files: Sequence[Path]) -> tuple[tuple[int, int], str]:
+    """The size that all images get, from the files' headers, and a note where that means a resize."""
+    sizes = np.array([image_size(path)[0] for path in files], np.int64)
     if np.all(sizes == sizes[0]):
         return (int(sizes[0, 0]), int(sizes[0, 1])), ""
     median = float(np.median(sizes.min(axis=1)))

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from imgsynth.batch import I32, I64, U8
 from imgsynth.errors import DataError
@@ -75,6 +75,28 @@ def encode_amodal(masks: AmodalMasks, size: tuple[int, int]) -> RleTexts:
         texts.append(_encode_windows(masks.window[first:last], start - start[0], data, size))
         first = last
     return _concatenate(texts)
+
+
+def encode(mask: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> str:
+    """RLE of one mask that is given as a window (h, w) with its top left pixel at `corner` (x, y) of a
+    (height, width) frame.
+    """
+    (x, y), (h, w) = corner, mask.shape
+    window = np.array([[x, y, x + w, y + h]], np.int32)
+    data = np.ascontiguousarray(mask, np.uint8).reshape(-1)
+    return _encode_windows(window, np.array([0, len(data)], np.int64), data, size).tolist()[0]
+
+
+def encode_counts(counts: ArrayLike) -> str:
+    """The compressed text of run lengths (zeros first), which COCO also writes as a plain list.
+
+    Raises:
+        DataError: not whole numbers from 0.
+    """
+    runs = np.asarray(counts)
+    if runs.ndim != 1 or not len(runs) or runs.dtype.kind not in "iu" or runs.min() < 0:
+        raise DataError("RLE counts: expected a list of whole numbers from 0")
+    return _compress(runs.astype(np.int64), np.array([0, len(runs)], np.int64)).tolist()[0]
 
 
 def decode(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -22,18 +22,20 @@ import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, overload
 
 import numpy as np
 
+from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.dataset.labelled import LabelledImages, check_memory, concat
 from imgsynth.dataset.split import digits_blocks, digits_split, split
 from imgsynth.errors import DataError
 
-__all__ = ["LabelledImages", "concat", "load"]
+__all__ = ["LabelledImages", "concat", "load", "load_for"]
 
 MAX_CLASSES = 100_000
 PARTS = ("train", "validation", "test")
+TASKS = ("classify", "detect", "segment")
 
 
 def load(spec: str) -> LabelledImages:
@@ -42,7 +44,7 @@ def load(spec: str) -> LabelledImages:
     Raises:
         DataError: anything missing, unknown, unreadable or out of range, saying what was expected and where.
     """
-    source, part = _fragment(spec)
+    source, part = fragment(spec)
     if source.startswith("sklearn:"):
         if part is not None and source == "sklearn:digits":
             return _digits(f"{source}:{part}")  # the set has a split of its own, by writer
@@ -61,7 +63,32 @@ def load(spec: str) -> LabelledImages:
     return data.subset(rows, name=f"{data.name}#{part}")
 
 
-def _fragment(spec: str) -> tuple[str, str | None]:
+@overload
+def load_for(task: Literal["classify"], spec: str) -> LabelledImages: ...
+@overload
+def load_for(task: Literal["detect", "segment"], spec: str) -> AnnotatedImages: ...
+@overload
+def load_for(task: str, spec: str) -> LabelledImages | AnnotatedImages: ...
+def load_for(task: str, spec: str) -> LabelledImages | AnnotatedImages:
+    """Read DATA for a task: `classify` (this module), `detect` (boxes) or `segment` (boxes and masks; both
+    `imgsynth.dataset.annotated_sources`).
+
+    Raises:
+        DataError: an unknown task, or data that cannot be read for it.
+    """
+    from imgsynth.dataset.annotated_sources import load_annotated
+
+    if task not in TASKS:
+        raise DataError(f"expected the task {', '.join(TASKS)}, got {task!r}")
+    return load(spec) if task == "classify" else load_annotated(spec, masks=task == "segment")
+
+
+def fragment(spec: str) -> tuple[str, str | None]:
+    """DATA without its part, and the part (train, validation, test) or None.
+
+    Raises:
+        DataError: a part of another name.
+    """
     source, mark, part = spec.rpartition("#")
     if mark and part in PARTS:
         return source, part
