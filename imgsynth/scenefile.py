@@ -72,15 +72,20 @@ def find(scene: str | Path) -> Path:
     )
 
 
-def load(scene: str | Path | SceneSpec, *, sets: Iterable[str] = (), freeze: Iterable[str] = ()) -> Scene:
+def load(
+    scene: str | Path | SceneSpec | Scene, *, sets: Iterable[str] = (), freeze: Iterable[str] = ()
+) -> Scene:
     """Load and check a scene; `sets` are ``PATH=VALUE`` (YAML), `freeze` leaves or branches held still.
+
+    A Scene keeps its folder, so that its assets are found.
 
     Raises:
         SceneError: one line with file, line, path, what was expected and the nearest valid name.
     """
-    if isinstance(scene, SceneSpec):
-        document = Document(scene.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-        folder, file = Path(), None
+    if isinstance(scene, SceneSpec | Scene):
+        spec = scene.spec if isinstance(scene, Scene) else scene
+        document = Document(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        folder, file = (scene.folder, scene.file) if isinstance(scene, Scene) else (Path(), None)
     else:
         file = find(scene)
         document, folder = read_yaml(file), file.parent

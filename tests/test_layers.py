@@ -11,11 +11,11 @@ ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry"},
     {"yamlfile", "distributions", "batch", "frame"},
-    {"leaves", "shapespec", "materialspec", "scene", "plan", "scenefile"},
+    {"leaves", "shapespec", "materialspec", "scene", "plan", "scenefile", "widen"},
     {"shapes", "textures", "placement", "matter", "viewing", "surroundings", "compose", "render", "sensor"},
     {"annotate", "dataset", "formats"},
     {"generate", "learn", "evaluate", "report"},
-    {"study", "console", "analyses", "cli"},
+    {"study", "probe", "console", "analyses", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
