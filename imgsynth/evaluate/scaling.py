@@ -12,21 +12,27 @@ not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from imgsynth.batch import F64
 from imgsynth.errors import DataError
-
-F64 = NDArray[np.float64]
-
-ALPHA_BOUNDS = (0.02, 3.0)
-MIN_SIZES = 5
-MAX_RATIO = 2.5
-_GRID = np.geomspace(*ALPHA_BOUNDS, 241)
+from imgsynth.evaluate.powerlaw import ALPHA_BOUNDS as ALPHA_BOUNDS
+from imgsynth.evaluate.powerlaw import fit_rows
+from imgsynth.evaluate.uncertainty import (
+    chosen_noise,
+    flip_interval,
+    law_intervals,
+    misfit_p,
+    prediction_interval,
+    relative_sd,
+    resample_means,
+    why_not,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,10 @@ class ScalingFit:
     interval: the first knows the noise of the seeds (and of the test images, where the caller resampled
     those), the second the misfit of the law and the few degrees of freedom. `residual_sd` is that of single
     observations around the curve. `noise` tells whether the scatter was taken as constant or as proportional
-    to the error.
+    to the error. `flips_at` is n* = (D/C)^(1/α), where D·n^-α has fallen to C: with fewer images most of the
+    error falls with their number, with more most of it is the transfer gap. It is None where it is not finite
+    (C = 0), and so are the ends of `flips_ci95`. `misfit` is the p-value of the law against the scatter of the seeds, where sizes have
+    several.
     """
 
     alpha: float
@@ -49,9 +58,16 @@ class ScalingFit:
     residual_sd: float
     noise: str
     fixed_D: bool = False
+    flips_at: float | None = None
+    flips_ci95: list[float | None] = field(default_factory=lambda: [None, None])
+    misfit: float | None = None
     replicates: F64 = field(
         default_factory=lambda: np.zeros((0, 3)), repr=False, compare=False
     )  # (B, 3): α, C, D
+    means: F64 = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)  # (S,) by size
+    weight: F64 = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)  # (S,) of the means
+    sse: float = field(default=0.0, repr=False)  # weighted, of single observations
+    dof: int = field(default=1, repr=False)
 
     def predict(self, n: ArrayLike) -> F64:
         """Error at `n` images (any shape)."""
@@ -59,9 +75,9 @@ class ScalingFit:
 
     def band(self, n: ArrayLike, level: float = 0.95) -> tuple[F64, F64]:
         """Pointwise bootstrap interval of the curve at `n` (m,): two arrays (m,)."""
-        curves = _curves(self.replicates, np.atleast_1d(np.asarray(n, float)))
+        rows = curves(self.replicates, np.atleast_1d(np.asarray(n, float)))
         tail = (1 - level) / 2
-        low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
+        low, high = np.quantile(rows, [tail, 1 - tail], axis=0)
         return low, high
 
     def to_json(self) -> dict[str, Any]:
@@ -76,26 +92,10 @@ class ScalingFit:
             "residual_sd": self.residual_sd,
             "noise": self.noise,
             "fixed_D": self.fixed_D,
+            "flips_at": self.flips_at,
+            "flips_ci95": self.flips_ci95,
+            "misfit": self.misfit,
         }
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What the law says about rendering `factor` times more than `n` images.
-
-    `action` is "render more", "change the synthesis" or "unknown"; `gain` is the predicted fall of the error,
-    with its bootstrap interval; `floor` the predicted share of today's error that no rendering removes, C /
-    error(n).
-    """
-
-    action: str
-    n: int
-    factor: int
-    error_now: float
-    error_then: float
-    gain: float
-    gain_ci95: list[float]
-    floor: float
 
 
 def fit_scaling(
@@ -125,58 +125,179 @@ def fit_scaling(
     Raises:
         DataError: fewer than three sizes, repeated or non-positive sizes, an empty or non-finite group.
     """
-    n, groups = _checked(sizes, errors)
+    n, groups, order = _checked(sizes, errors)
     mean = np.array([g.mean() for g in groups])
     count = np.array([len(g) for g in groups], float)
-    within = np.array([((g - g.mean()) ** 2).sum() for g in groups])
-    model = _chosen_noise(n, mean, count, within, D, noise)
-    relative = np.ones(len(n)) if model == "constant" else _relative_sd(mean)
-    weight = count / relative**2
-    alpha, c, d, sse = (a[0] for a in _fit(n, weight, mean[None], D))
-    sse += (within / relative**2).sum()
-    dof = max(int(count.sum()) - (3 if D is None else 2), 1)
-    scale = float(np.sqrt(sse / dof))
+    squares = np.array([((g - g.mean()) ** 2).sum() for g in groups])
+    model = chosen_noise(n, mean, count, squares, D, noise)
+    relative = np.ones(len(n)) if model == "constant" else relative_sd(mean)
+    weight, within = count / relative**2, float((squares / relative**2).sum())
+    alpha, c, d, between = (float(a[0]) for a in fit_rows(n, weight, mean[None], D))
+    fitted, sse = d * n**-alpha + c, between + within
+    parameters = 3 if D is None else 2
+    dof = max(int(count.sum()) - parameters, 1)
     if resampled is None:
-        fitted = d * n**-alpha + c
-        resampled = _resample(groups, fitted, relative, dof, bootstrap, np.random.default_rng(seed))
-    stars = np.atleast_2d(np.asarray(resampled, float))
-    replicates = np.stack(_fit(n, weight, stars, D)[:3], axis=1)
-    ci95 = _intervals(n, weight, mean, replicates, (alpha, c, d), sse, dof, (within / relative**2).sum(), D)
-    reason = _why_not(n, weight, mean, d, sse, dof, (within / relative**2).sum(), ci95["alpha"], D)
-    residual = float(np.sqrt((within.sum() + (count * (mean - d * n**-alpha - c) ** 2).sum()) / dof))
-    residual = residual if model == "proportional" else scale
-    said = reason or "α is determined by these sizes and seeds"
+        stars = resample_means(groups, fitted, relative, dof, bootstrap, np.random.default_rng(seed))
+    else:
+        stars = np.atleast_2d(np.asarray(resampled, float))[:, order]
+    replicates = np.stack(fit_rows(n, weight, stars, D)[:3], axis=1)
+    ci95 = law_intervals(n, weight, mean, replicates, (alpha, c, d), sse, dof, within, D)
+    reason = why_not(n, weight, mean, d, sse, dof, within, ci95["alpha"], D)
+    flips = _flip(alpha, c, d)
     return ScalingFit(
-        float(alpha), float(c), float(d), ci95, not reason, said, residual, model, D is not None, replicates
+        alpha,
+        c,
+        d,
+        ci95,
+        identified=not reason,
+        reason=reason or "α is determined by these sizes and seeds",
+        residual_sd=float(np.sqrt((squares.sum() + (count * (mean - fitted) ** 2).sum()) / dof)),
+        noise=model,
+        fixed_D=D is not None,
+        flips_at=flips if np.isfinite(flips) else None,
+        flips_ci95=flip_interval(n, weight, mean, replicates, flips, sse, dof, within, D),
+        misfit=misfit_p(mean, fitted, weight, count, within, parameters),
+        replicates=replicates,
+        means=mean,
+        weight=weight,
+        sse=sse,
+        dof=dof,
     )
 
 
-def advise(fit: ScalingFit, n: int, *, factor: int = 10, worth: float = 0.1) -> Advice:
-    """Whether `factor` times more images than `n` would cut the error by at least the share `worth` of it.
+def _flip(alpha: float, c: float, d: float) -> float:
+    with np.errstate(over="ignore"):
+        return (
+            float(np.exp((np.log(d) - np.log(c)) / alpha)) if c > 0 and d > 0 else (np.inf if d > 0 else 0.0)
+        )
 
-    The action is "unknown" where α is not identified, however plausible the curve.
+
+@dataclass(frozen=True)
+class Advice:
+    """What the law says about rendering more than `n` images.
+
+    `action` is "render more" where D·n^-α is the larger part of the error at `n`, "change the synthesis"
+    where C is (or where `factor` times more images would cut the error by less than the share asked for), "unknown"
+    where α is not identified. It is `certain` where `n` lies outside the interval of `flips_at`, the n at
+    which that flips. `gain` is the predicted fall of the error at `factor` times more images, with its
+    bootstrap interval; `floor` the share of today's error that no rendering removes, C / error(n).
+    """
+
+    action: str
+    n: int
+    factor: int
+    error_now: float
+    error_then: float
+    gain: float
+    gain_ci95: list[float]
+    floor: float
+    flips_at: float | None = None
+    flips_ci95: list[float | None] = field(default_factory=lambda: [None, None])
+    certain: bool = False
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for results.json."""
+        return asdict(self)
+
+
+def advise(fit: ScalingFit, n: int, *, factor: int = 10, worth: float = 0.1) -> Advice:
+    """Whether more than `n` images or another synthesis is what the error calls for.
+
+    Args:
+        fit: the law.
+        n: today's number of images.
+        factor: how many times more to think of.
+        worth: the least share of today's error by which `factor` times more must cut it to be advised.
     """
     now, then = (float(v) for v in fit.predict([n, n * factor]))
-    curves = _curves(fit.replicates, np.array([n, n * factor], float))
-    low, high = np.quantile(curves[:, 0] - curves[:, 1], [0.025, 0.975])
-    gain = now - then
+    rows = curves(fit.replicates, np.array([n, n * factor], float))
+    low, high = np.quantile(rows[:, 0] - rows[:, 1], [0.025, 0.975])
+    gain, falling = now - then, now - fit.C
+    first, last = fit.flips_ci95
+    below, above = first is not None and n < first, last is not None and n > last
     if not fit.identified:
-        action = "unknown"
-    elif gain >= worth * now and low > 0:
-        action = "render more"
+        action, reason = "unknown", fit.reason
+    elif falling <= fit.C:
+        action, reason = (
+            "change the synthesis",
+            f"{fit.C / now:.0%} of the error is left at any number of images",
+        )
+    elif gain < worth * now or low <= 0:
+        action, reason = (
+            "change the synthesis",
+            f"{factor} times more images would gain {gain / now:.0%} of the error",
+        )
     else:
-        action = "change the synthesis"
-    floor = fit.C / now if now > 0 else 0.0
-    return Advice(action, int(n), factor, now, then, gain, [float(low), float(high)], float(floor))
+        action, reason = "render more", f"{falling / now:.0%} of the error falls with the number of images"
+    certain = fit.identified and (below if action == "render more" else above)
+    return Advice(
+        action,
+        int(n),
+        factor,
+        now,
+        then,
+        gain,
+        [float(low), float(high)],
+        floor=float(fit.C / now) if now > 0 else 0.0,
+        flips_at=fit.flips_at,
+        flips_ci95=fit.flips_ci95,
+        certain=certain,
+        reason=reason,
+    )
 
 
-def _curves(replicates: F64, n: F64) -> F64:
+@dataclass(frozen=True)
+class Holdout:
+    """The largest size foretold from the smaller ones: `passed` where `observed` lies in the interval."""
+
+    n: float
+    predicted: float
+    interval: list[float]
+    observed: float
+    passed: bool
+    identified: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for results.json."""
+        return asdict(self)
+
+
+def holdout(sizes: Sequence[float], errors: Sequence[ArrayLike], **options: Any) -> Holdout:
+    """Test of extrapolation: fit all sizes but the largest, foretell its mean error with a 95 % interval.
+
+    The interval is that of a prediction: it holds the curve's uncertainty and the noise of the mean observed.
+
+    Args:
+        sizes: (S,), at least four.
+        errors: for each size the errors of its seeds.
+        options: `D` and `noise`, as for `fit_scaling`.
+
+    Raises:
+        DataError: fewer than four sizes, and as `fit_scaling`.
+    """
+    n, groups, _ = _checked(sizes, errors)
+    if len(n) < 4:
+        raise DataError(f"held-out size: expected at least 4 sizes, 3 to fit and 1 to foretell, got {len(n)}")
+    fit = fit_scaling(n[:-1].tolist(), groups[:-1], **options)
+    predicted, seen = float(fit.predict(n[-1])), float(groups[-1].mean())
+    spread = (
+        fit.predict(n) / np.exp(np.log(fit.predict(n[:-1])).mean()) if fit.noise == "proportional" else 1.0
+    )
+    last = len(groups[-1]) / np.broadcast_to(spread, n.shape)[-1] ** 2
+    low, high = prediction_interval(
+        n, np.append(fit.weight, last), fit.means, predicted, fit.sse, fit.dof, fit.D if fit.fixed_D else None
+    )
+    return Holdout(float(n[-1]), predicted, [low, high], seen, low <= seen <= high, fit.identified)
+
+
+def curves(replicates: F64, n: F64) -> F64:
     """(B, m) error of each replicate's curve at n (m,)."""
     alpha, c, d = (replicates[:, k, None] for k in range(3))
     return d * n[None] ** -alpha + c
 
 
-def _checked(sizes: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[F64, list[F64]]:
+def _checked(sizes: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[F64, list[F64], NDArray[np.intp]]:
     n = np.asarray(sizes, float)
     groups = [np.atleast_1d(np.asarray(g, float)).ravel() for g in errors]
     if n.ndim != 1 or len(n) != len(groups):
@@ -191,208 +312,4 @@ def _checked(sizes: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[F64, 
         if not group.size or not np.isfinite(group).all():
             raise DataError(f"scaling fit: the errors at size {size:g} are empty or not finite")
     order = np.argsort(n)
-    return n[order], [groups[i] for i in order]
-
-
-# ---- the fit itself, for many replicates at once ----
-
-
-def _fit(n: F64, weight: F64, y: F64, fixed: float | None) -> tuple[F64, F64, F64, F64]:
-    """α, C, D and weighted squared error, each (B,), for means y (B, S) at sizes n (S,)."""
-    grid = _GRID[
-        ::3
-    ]  # a factor of 1.065 a step: the profile has one valley, which the golden section then follows down
-    at_grid = np.stack([_given_alpha(n, weight, y, np.full(len(y), a), fixed)[2] for a in grid])  # (A, B)
-    best = at_grid.argmin(axis=0)
-    low = np.log(grid[np.maximum(best - 1, 0)])
-    high = np.log(grid[np.minimum(best + 1, len(grid) - 1)])
-    alpha = np.exp(_golden(lambda t: _given_alpha(n, weight, y, np.exp(t), fixed)[2], low, high))
-    # The search cannot end on a bound exactly; there the bound itself is the answer.
-    alpha = np.where(at_grid.min(axis=0) <= _given_alpha(n, weight, y, alpha, fixed)[2], grid[best], alpha)
-    d, c, sse = _given_alpha(n, weight, y, alpha, fixed)
-    return alpha, c, d, sse
-
-
-def _golden(function: Callable[[F64], F64], low: F64, high: F64, steps: int = 44) -> F64:
-    """Golden-section minimum of `function` in [low, high], elementwise."""
-    ratio = (np.sqrt(5) - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    at_a, at_b = function(a), function(b)
-    for _ in range(steps):
-        left = at_a < at_b
-        low, high = np.where(left, low, a), np.where(left, b, high)
-        new = np.where(left, high - ratio * (high - low), low + ratio * (high - low))
-        value = function(new)
-        a, b, at_a, at_b = (
-            np.where(left, new, b),
-            np.where(left, a, new),
-            np.where(left, value, at_b),
-            np.where(left, at_a, value),
-        )
-    return (low + high) / 2
-
-
-def _given_alpha(n: F64, weight: F64, y: F64, alpha: F64, fixed: float | None) -> tuple[F64, F64, F64]:
-    """Best D, C and squared error, each (B,), for α (B,): least squares in a box, so inside or on an edge."""
-    reference = np.exp(np.log(n).mean())
-    x = (n / reference) ** -alpha[:, None]  # (B, S); D here is D·reference^-α
-    unit = reference**-alpha
-
-    def cost(d: F64, c: F64) -> F64:
-        return (weight * (y - d[:, None] * x - c[:, None]) ** 2).sum(axis=1)
-
-    total = weight.sum()
-    if fixed is not None:
-        d = np.broadcast_to(fixed * unit, alpha.shape)
-        c = np.clip((weight * (y - d[:, None] * x)).sum(axis=1) / total, 0, 1)
-        return d / unit, c, cost(d, c)
-    mx, my = (x * weight).sum(axis=1) / total, (y * weight).sum(axis=1) / total
-    sxx = (weight * (x - mx[:, None]) ** 2).sum(axis=1)
-    d = (weight * (x - mx[:, None]) * (y - my[:, None])).sum(axis=1) / sxx
-    c = my - d * mx
-    inside = (d >= 0) & (c >= 0) & (c <= 1)
-    if not inside.all():
-        edge_d, edge_c = _on_edge(weight, x, y, cost)
-        d, c = np.where(inside, d, edge_d), np.where(inside, c, edge_c)
-    return d / unit, c, cost(d, c)
-
-
-def _on_edge(weight: F64, x: F64, y: F64, cost: Callable[[F64, F64], F64]) -> tuple[F64, F64]:
-    """Best D, C, each (B,), on C = 0, C = 1 or D = 0: the answer where the box cuts off the free minimum."""
-    xx, xy, sx = ((weight * v).sum(axis=1) for v in (x * x, x * y, x))
-    middle = np.clip((weight * y).sum(axis=1) / weight.sum(), 0, 1)
-    zero, one = np.zeros_like(xx), np.ones_like(xx)
-    d = np.stack([np.maximum(xy / xx, 0), np.maximum((xy - sx) / xx, 0), zero])
-    c = np.stack([zero, one, middle])
-    edge, column = (
-        np.stack([cost(*pair) for pair in zip(d, c, strict=True)]).argmin(axis=0),
-        np.arange(len(xx)),
-    )
-    return d[edge, column], c[edge, column]
-
-
-# ---- noise, intervals, identification ----
-
-
-def _relative_sd(mean: F64) -> F64:
-    floor = max(float(mean.max()) * 1e-3, 1e-12)
-    relative = np.maximum(mean, floor)
-    return relative / np.exp(np.log(relative).mean())
-
-
-def _chosen_noise(n: F64, mean: F64, count: F64, within: F64, fixed: float | None, noise: str) -> str:
-    if noise in ("constant", "proportional"):
-        return noise
-    if noise != "auto":
-        raise DataError(f"scaling fit: expected noise 'auto', 'constant' or 'proportional', got {noise!r}")
-    likelihood = []
-    for relative in (np.ones(len(n)), _relative_sd(mean)):
-        sse = _fit(n, count / relative**2, mean[None], fixed)[3][0] + (within / relative**2).sum()
-        # Gaussian log likelihood with the scale profiled out; exact data would send both to infinity.
-        likelihood.append(-0.5 * count.sum() * np.log(max(sse, 1e-18)) - (count * np.log(relative)).sum())
-    return "proportional" if likelihood[1] > likelihood[0] else "constant"
-
-
-def _resample(
-    groups: list[F64], fitted: F64, relative: F64, dof: int, replicates: int, rng: np.random.Generator
-) -> F64:
-    """(B, S) means: seeds drawn within each size, or residuals from the curve where a size has one seed only.
-
-    Deviations are stretched by √(k/(k−1)), or √(N/dof) for residuals, because k values scatter less around
-    their own mean than around the true one.
-    """
-    if min(len(g) for g in groups) >= 2:
-        columns = []
-        for g in groups:
-            drawn = g[rng.integers(0, len(g), (replicates, len(g)))].mean(axis=1)
-            columns.append(g.mean() + (drawn - g.mean()) * np.sqrt(len(g) / (len(g) - 1)))
-        return np.stack(columns, axis=1)
-    residuals = np.concatenate([(g - f) / r for g, f, r in zip(groups, fitted, relative, strict=True)])
-    residuals = residuals * np.sqrt(len(residuals) / dof)
-    columns = [
-        f + r * residuals[rng.integers(0, len(residuals), (replicates, len(g)))].mean(axis=1)
-        for g, f, r in zip(groups, fitted, relative, strict=True)
-    ]
-    return np.stack(columns, axis=1)
-
-
-def _intervals(
-    n: F64, weight: F64, mean: F64, replicates: F64, best: tuple[float, float, float], sse: float, dof: int,
-    within: float, fixed: float | None,
-) -> dict[str, list[float]]:  # fmt: skip
-    """95 % intervals of alpha, C and D: hull of bootstrap percentiles and profile likelihood."""
-    profile = _profile_intervals(n, weight, mean, sse, dof, within, fixed)
-    out = {}
-    for k, name in enumerate(("alpha", "C", "D")):
-        low, high = np.quantile(replicates[:, k], [0.025, 0.975])
-        ends = [low, high, best[k], *profile[name]]
-        out[name] = [float(min(ends)), float(max(ends))]
-    return out
-
-
-def _profile_intervals(
-    n: F64, weight: F64, mean: F64, sse: float, dof: int, within: float, fixed: float | None
-) -> dict[str, list[float]]:
-    """{θ: SSE(θ) ≤ SSE_min (1 + F(1, dof; .95)/dof)} with the other parameters at their best.
-
-    The set is traced on a grid of α with, at each α, the ellipse of (D, C) cut by the same level: its extent
-    along C and D follows in closed form, so no second search is needed. Empty ends fall back to the minimum
-    in the caller.
-    """
-    from scipy.stats import f as f_distribution
-
-    level = sse * (1 + f_distribution.ppf(0.95, 1, dof) / dof)
-    y = np.repeat(mean[None], len(_GRID), axis=0)
-    d, c, at = _given_alpha(n, weight, y, _GRID, fixed)
-    slack = level - (at + within)
-    inside = slack >= 0
-    if not inside.any():
-        return {"alpha": [], "C": [], "D": []}
-    x = n ** -_GRID[:, None]
-    sw, sx, sxx = weight.sum(), (weight * x).sum(axis=1), (weight * x * x).sum(axis=1)
-    slack = np.maximum(slack, 0)
-    determinant = np.maximum(sxx * sw - sx**2, 1e-300)
-    wide_c = np.sqrt(slack / sw) if fixed is not None else np.sqrt(slack * sxx / determinant)
-    wide_d = np.zeros_like(c) if fixed is not None else np.sqrt(slack * sw / determinant)
-    return {
-        "alpha": _crossing(_GRID, level - (at + within)),
-        "C": [float(max((c - wide_c)[inside].min(), 0)), float(min((c + wide_c)[inside].max(), 1))],
-        "D": [float(max((d - wide_d)[inside].min(), 0)), float((d + wide_d)[inside].max())],
-    }
-
-
-def _crossing(grid: F64, slack: F64) -> list[float]:
-    """Ends of {slack ≥ 0} on the grid, each moved to the zero between two grid points by interpolation."""
-    inside = np.flatnonzero(slack >= 0)
-    ends = []
-    for index, step in ((inside[0], -1), (inside[-1], 1)):
-        value, outside = grid[index], index + step
-        if 0 <= outside < len(grid):
-            value += (grid[outside] - value) * slack[index] / (slack[index] - slack[outside])
-        ends.append(float(value))
-    return ends
-
-
-def _why_not(
-    n: F64, weight: F64, mean: F64, d: float, sse: float, dof: int, within: float, alpha: list[float],
-    fixed: float | None,
-) -> str:  # fmt: skip
-    """Why α must not be quoted, in words; empty where it may."""
-    from scipy.stats import f as f_distribution
-
-    if len(n) < MIN_SIZES:
-        return f"{len(n)} sizes are too few to tell α from C; at least {MIN_SIZES} are needed"
-    constant = np.clip((weight * mean).sum() / weight.sum(), 0, 1)
-    flat = float((weight * (mean - constant) ** 2).sum()) + within
-    extra = 2 if fixed is None else 1
-    scatter = max(sse / dof, 1e-18)
-    if d <= 0 or (flat - sse) / extra / scatter < f_distribution.ppf(0.95, extra, dof):
-        return "the error does not fall with the number of images beyond the noise between seeds"
-    low, high = alpha
-    if low <= ALPHA_BOUNDS[0] * 1.02 or high >= ALPHA_BOUNDS[1] * 0.98:
-        return (
-            f"the interval of α, {low:.2f} to {high:.2f}, reaches the bound of the search: add sizes or seeds"
-        )
-    if high / low > MAX_RATIO:
-        return f"the interval of α, {low:.2f} to {high:.2f}, is wider than ×{MAX_RATIO:g}: add sizes or seeds"
-    return ""
+    return n[order], [groups[i] for i in order], order
