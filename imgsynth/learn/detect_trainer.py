@@ -1,0 +1,201 @@
+"""Training of a detector: a fixed number of optimiser steps on crops, seeded, resumable to the bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from imgsynth.batch import U8
+from imgsynth.dataset.annotated import AnnotatedImages
+from imgsynth.errors import DataError
+from imgsynth.learn.centre import STRIDE, CentreNet, draw_masks
+from imgsynth.learn.classify import normalized, to_tensor
+from imgsynth.learn.crops import Augment, Working, random_crop, working_size
+from imgsynth.learn.detect import Detector, DetectorConfig, build_detector
+from imgsynth.learn.loop import (
+    Checkpoint,
+    Progress,
+    batches,
+    chances_of,
+    fingerprint_of,
+    optimise,
+    resolve_precision,
+    seed_of,
+    threads,
+)
+from imgsynth.learn.store import seeded
+from imgsynth.learn.targets import Targets, box_loss, centre_loss, class_loss, mask_loss, targets_of
+
+MOST_MASKS = 96  # of a batch that a step learns from, chosen by chance
+LARGEST_SIDE = 1600  # of the working size, if it is chosen here
+
+
+def train_detector(
+    data: AnnotatedImages,
+    config: DetectorConfig | None = None,
+    *,
+    seed: int,
+    weights: ArrayLike | None = None,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 200,
+) -> Detector:
+    """Train on `data`; the result depends on data, config and seed only.
+
+    On one machine, at one number of threads, it does so to the bit. Photographs are decoded once and kept at
+    the working size, up to 2 GiB of them.
+
+    Args:
+        data: the images with their boxes, and masks if the configuration asks for masks.
+        config: how; the default suits photographs of small objects.
+        seed: of the weights, the batches and the crops.
+        weights: (n,) relative chance of each image to be drawn (with replacement); None: every image once an
+            epoch.
+        progress: called after every step with (steps done, steps in all, loss).
+        checkpoint: file that holds the state every `checkpoint_every` steps, and at the end. Where it exists,
+            training goes on from it.
+        checkpoint_every: steps between two writes of it.
+
+    Raises:
+        DataError: no object, no masks where they are wanted, an image that cannot be read, weights that do
+            not fit.
+        ModelError: an unknown net, a checkpoint of another run, a loss that is not finite.
+    """
+    config = config or DetectorConfig()
+    _check(data, config)
+    side, unit = working_side(data, config)
+    count = config.threads or min(4, os.cpu_count() or 1)
+    precision = resolve_precision(config.precision, (config.crop, config.crop))
+    chances = chances_of(weights, len(data))
+    with threads(count), seeded(seed_of(seed, "weights")):
+        net = build_detector(config, len(data.classes), unit).to(memory_format=torch.channels_last)
+        digest = data.digest()
+        kept = None
+        if checkpoint is not None:
+            settings = {**asdict(config), "precision": precision, "threads": count}
+            kept = Checkpoint(checkpoint, checkpoint_every, fingerprint_of(settings, seed, digest, chances))
+        loss = _run(net, Working(data, side), config, seed, chances, precision, unit, progress, kept)
+    net.eval()
+    record: dict[str, Any] = {
+        "seed": seed,
+        "data": {
+            "name": data.name,
+            "images": len(data),
+            "objects": len(data.owner),
+            "digest": digest,
+            "weighted": chances is not None,
+        },
+        "side": side,
+        "precision": precision,
+        "threads": count,
+        "torch": str(torch.__version__),
+        "final_loss": loss,
+    }
+    return Detector(net, config, data.classes, side, unit, record)
+
+
+def _check(data: AnnotatedImages, config: DetectorConfig) -> None:
+    if len(data) == 0 or not np.any(~data.ignored):
+        raise DataError(f"{data.name}: {len(data)} images, no object; training needs some")
+    if config.masks and (data.masks is None or not any(data.masks)):
+        raise DataError(f"{data.name}: has no masks; --task detect learns from boxes alone")
+
+
+def working_side(data: AnnotatedImages, config: DetectorConfig) -> tuple[int, float]:
+    """The side of the working size (its area's square root) and a typical object's side there.
+
+    Images are not enlarged beyond the largest of them, and not beyond 1600² pixels.
+    """
+    sides = np.sqrt(data.sizes.prod(axis=1).astype(float))
+    b = data.boxes[~data.ignored]
+    share = np.sqrt(np.maximum(b[:, 2] - b[:, 0], 1) * np.maximum(b[:, 3] - b[:, 1], 1))
+    share = float(np.median(share / sides[data.owner[~data.ignored]]))
+    side = config.side or round(min(config.object_px / share, float(sides.max()), LARGEST_SIDE))
+    side = max(side, 32)
+    return side, share * side
+
+
+def _run(
+    net: nn.Module,
+    working: Working,
+    config: DetectorConfig,
+    seed: int,
+    chances: Tensor | None,
+    precision: str,
+    unit: float,
+    progress: Progress | None,
+    checkpoint: Checkpoint | None,
+) -> float:
+    """The optimiser steps; returns the last loss."""
+    augment = Augment(config.scale, config.flip, config.turn, config.color)
+    size = crop_size(working, config)
+
+    def objective(step: int, rows: Tensor) -> Tensor:
+        rng = np.random.default_rng(seed_of(seed, "crops", step))
+        made = [random_crop(working, int(i), size, augment, rng, config.masks) for i in rows]
+        x = as_input([image for image, _ in made])
+        targets = targets_of([truth for _, truth in made], (size, size))
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            said = net(x)
+        assert isinstance(net, CentreNet)
+        return losses(net, said, targets, unit, rng)
+
+    return optimise(
+        net,
+        config,
+        lambda start: batches(len(working.data), config, seed, chances, start),
+        objective,
+        progress=progress,
+        checkpoint=checkpoint,
+        clip=config.clip,
+    )
+
+
+def crop_size(working: Working, config: DetectorConfig) -> int:
+    """Side of the crops: as configured, or what holds every image whole if that is less."""
+    largest = max(
+        max(working_size((int(h), int(w)), working.side)) for h, w in np.unique(working.data.sizes, axis=0)
+    )
+    return min(config.crop, -(-largest // 32) * 32)
+
+
+def as_input(images: Sequence[U8]) -> Tensor:
+    """Crops as the network takes them, (n, 3, H, W)."""
+    return normalized(to_tensor(np.stack(images))).contiguous(memory_format=torch.channels_last)
+
+
+def losses(
+    net: CentreNet,
+    said: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    targets: Targets,
+    unit: float,
+    rng: np.random.Generator,
+) -> Tensor:
+    """The sum that training lessens: centres, boxes, classes, masks."""
+    logits, distances, features, canvas = said
+    loss = centre_loss(logits, targets)
+    if not len(targets.cell):
+        return loss
+    image, row, column = targets.cell.T
+    reach = torch.exp(distances[image, :, row, column].clamp(max=10))
+    loss = loss + 2 * box_loss(reach, targets)
+    if net.names is not None:
+        loss = loss + class_loss(net.names(features, image, row, column), targets)
+    if net.controls is not None and canvas is not None and targets.masks is not None:
+        some = torch.from_numpy(rng.permutation(len(targets.centre))[:MOST_MASKS])
+        at = targets.centre[some]
+        controls = net.controls(features, *at.T)
+        height, width = canvas.shape[2:]
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        offset = torch.stack([columns - at[:, 2, None, None], rows - at[:, 1, None, None]], dim=1)
+        drawn = draw_masks(canvas[at[:, 0]].flatten(2), controls, offset.float().flatten(2) * (STRIDE / unit))
+        loss = loss + mask_loss(drawn, targets.masks[some].flatten(1))
+    return loss

@@ -1,0 +1,168 @@
+"""From what the centre-point network says to objects: peaks, boxes, classes, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as nnf
+
+from imgsynth.batch import F32, F64, U8
+from imgsynth.dataset import rle
+from imgsynth.dataset.annotated import Detections, Images
+from imgsynth.frame import AmodalMasks
+from imgsynth.learn.centre import COARSEST, STRIDE, CentreNet, draw_masks
+from imgsynth.learn.classify import normalized, to_tensor
+from imgsynth.learn.crops import GREY, shrink, working_size
+
+if TYPE_CHECKING:
+    from imgsynth.learn.detect import Detector
+
+MARGIN = 0.15  # masks may reach beyond their box by this part of its sides
+
+
+def find(model: Detector, images: Images, progress: Callable[[int, int], None] | None = None) -> Detections:
+    """All objects in `images`, one image at a time (`Detector.predict`)."""
+    model.net.eval()
+    owner, boxes, labels, scores, masks = [], [], [], [], []
+    with torch.inference_mode():
+        for i in range(len(images)):
+            pixels = images[i]
+            if pixels.shape[2] == 1:
+                pixels = np.repeat(pixels, 3, axis=2)
+            box, label, score, texts = find_in(model, pixels)
+            owner.append(np.full(len(box), i))
+            boxes.append(box)
+            labels.append(label)
+            scores.append(score)
+            masks.extend(texts)
+            if progress is not None:
+                progress(i + 1, len(images))
+    return Detections(
+        images=len(images),
+        owner=np.concatenate(owner or [np.zeros(0)]).astype(np.int64),
+        boxes=np.concatenate(boxes or [np.zeros((0, 4))]).astype(np.float64),
+        labels=np.concatenate(labels or [np.zeros(0)]).astype(np.int64),
+        scores=np.concatenate(scores or [np.zeros(0)]).astype(np.float64),
+        masks=np.array(masks, object) if model.config.masks else None,
+        classes=model.classes,
+    )
+
+
+def find_in(model: Detector, image: U8) -> tuple[F64, NDArray[Any], F64, list[str]]:
+    """Boxes (k, 4), labels, scores and mask texts (none without masks) of one RGB image."""
+    height, width = image.shape[:2]
+    small = shrink(image, working_size((height, width), model.side))
+    scale = np.array([small.shape[1] / width, small.shape[0] / height])
+    net, config = model.net, model.config
+    assert isinstance(net, CentreNet)
+    logits, distances, features, canvas = net(_padded(small))
+    at, score = peaks(logits[0], config.score_floor, config.most)
+    box = boxes_at(distances[0], at)
+    zero = torch.zeros(len(at), dtype=torch.int64)
+    label = zero
+    if net.names is not None and len(at):
+        chances = torch.softmax(net.names(features, zero, at[:, 0], at[:, 1]), dim=1)
+        sure, label = chances.max(1)
+        score = score * sure
+    kept = np.flatnonzero((score >= config.score_floor).numpy())
+    kept = kept[suppress(box.numpy()[kept], score.numpy()[kept], config.overlap)]
+    found = box.numpy()[kept].astype(np.float64) / np.tile(scale, 2)
+    found = np.clip(found, 0, [width, height, width, height])
+    texts: list[str] = []
+    if net.controls is not None and canvas is not None and len(kept):
+        where = at[torch.from_numpy(kept)]
+        controls = net.controls(features, zero[: len(kept)], where[:, 0], where[:, 1])
+        texts = _masks(canvas[0], controls, where, found, scale, model.unit, (height, width))
+    return found, label.numpy()[kept], score.numpy()[kept].astype(np.float64), texts
+
+
+def _padded(image: U8) -> Tensor:
+    h, w = (-(-n // COARSEST) * COARSEST for n in image.shape[:2])
+    full = np.full((1, h, w, 3), GREY, np.uint8)
+    full[0, : image.shape[0], : image.shape[1]] = image
+    return normalized(to_tensor(full)).contiguous(memory_format=torch.channels_last)
+
+
+def peaks(logits: Tensor, floor: float, most: int) -> tuple[Tensor, Tensor]:
+    """Cells (k, 2: row, column) where the centre score is a maximum among its neighbours, best first, and
+    their scores.
+    """
+    heat = torch.sigmoid(logits)
+    top = nnf.max_pool2d(heat[None, None], 3, 1, 1)[0, 0]
+    at = torch.nonzero((heat == top) & (heat >= floor))
+    score = heat[at[:, 0], at[:, 1]]
+    order = torch.argsort(score, descending=True, stable=True)[:most]
+    return at[order], score[order]
+
+
+def boxes_at(distances: Tensor, at: Tensor) -> Tensor:
+    """Boxes (k, 4) in working pixels from log distances (4, h, w) at cells (k, 2)."""
+    reach = torch.exp(distances[:, at[:, 0], at[:, 1]].T.clamp(max=10))
+    here = at.flip(1) + 0.5
+    return STRIDE * torch.cat([here - reach[:, :2], here + reach[:, 2:]], dim=1)
+
+
+def suppress(boxes: F32, scores: F32, overlap: float) -> NDArray[np.int64]:
+    """Rows that stay, best first, when of two boxes with a larger IoU than `overlap` the lesser goes, whatever
+    their classes.
+    """
+    order = np.argsort(-scores, kind="stable")
+    b = boxes[order].astype(np.float64)
+    area = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    low, high = np.maximum(b[:, None, :2], b[None, :, :2]), np.minimum(b[:, None, 2:], b[None, :, 2:])
+    inner = np.prod(np.maximum(high - low, 0), axis=2)
+    iou = inner / np.maximum(area[:, None] + area[None] - inner, 1e-9)
+    stays = np.ones(len(b), bool)
+    for k in range(len(b)):
+        if stays[k]:
+            stays[k + 1 :] &= iou[k, k + 1 :] <= overlap
+    return order[stays].astype(np.int64)
+
+
+def _masks(
+    canvas: Tensor,
+    controls: Tensor,
+    at: Tensor,
+    boxes: F64,
+    scale: F64,
+    unit: float,
+    size: tuple[int, int],
+) -> list[str]:
+    """COCO texts of the masks of `boxes` (image pixels), drawn within a margin around each."""
+    height, width = size
+    side = boxes[:, 2:] - boxes[:, :2]
+    reach = np.concatenate([boxes[:, :2] - MARGIN * side, boxes[:, 2:] + MARGIN * side], axis=1)
+    windows = np.clip(np.rint(reach), 0, [width, height, width, height]).astype(np.int32)
+    parts = []
+    for k, window in enumerate(windows):
+        parts.append(_mask(canvas, controls[k : k + 1], at[k], window, scale, unit).reshape(-1))
+    start = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
+    return rle.encode_amodal(AmodalMasks(windows, start, np.concatenate(parts)), size).tolist()
+
+
+def _mask(canvas: Tensor, controls: Tensor, at: Tensor, window: Any, scale: F64, unit: float) -> U8:
+    """One mask on its window (x0, y0, x1, y1) of image pixels: logits by cell, enlarged, cut at 0."""
+    x0, y0, x1, y1 = (int(v) for v in window)
+    if x1 <= x0 or y1 <= y0:
+        return np.zeros((max(y1 - y0, 0), max(x1 - x0, 0)), np.uint8)
+    per = scale / STRIDE  # cells per image pixel (x, y)
+    c0, r0 = max(int(x0 * per[0] - 1), 0), max(int(y0 * per[1] - 1), 0)
+    c1, r1 = min(int(x1 * per[0] + 2), canvas.shape[2]), min(int(y1 * per[1] + 2), canvas.shape[1])
+    rows, columns = torch.meshgrid(torch.arange(r0, r1), torch.arange(c0, c1), indexing="ij")
+    offset = torch.stack([columns - at[1], rows - at[0]]).float() * (STRIDE / unit)
+    part = canvas[:, r0:r1, c0:c1]
+    logits = draw_masks(part.flatten(1)[None], controls, offset.flatten(1)[None])[0].view(r1 - r0, c1 - c0)
+    # Image pixel x has its centre at (x + .5)·per cells; cell c has its own at c + .5.
+    across = np.array(
+        [[1 / per[0], 0, (c0 + 0.5) / per[0] - 0.5 - x0], [0, 1 / per[1], (r0 + 0.5) / per[1] - 0.5 - y0]]
+    )
+    grown = cv2.warpAffine(
+        logits.numpy(), across, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return (grown > 0).astype(np.uint8)
