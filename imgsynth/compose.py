@@ -55,20 +55,17 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     ]
     meshes, instances = _pool(groups)
     cameras = orbit_cameras(spec.camera, spec.image.size, Reader(draws, "camera", every))
-    if spec.camera.framing is not None:
-        cameras = framed(
-            cameras,
-            spec.camera.framing,
-            Reader(draws, "camera.framing", every),
-            spec.image.size,
-            meshes,
-            instances,
-        )
     floor_plane = ground(plan, draws, materials)
     behind = backgrounds(spec.background, Reader(draws, "background", every), textures, spec.image.size)
+    table, pool = materials.table(), textures.pool()
+    if spec.camera.framing is not None:
+        read = Reader(draws, "camera.framing", every)
+        cameras = framed(
+            cameras, spec.camera.framing, read, spec.image.size, meshes, instances, table, pool
+        )  # fmt: skip
     return SceneBatch(
         draws.indices, spec.image.size, spec.classes, cameras, lights(plan, draws), floor_plane, behind,
-        materials.table(), textures.pool(), meshes, instances,
+        table, pool, meshes, instances,
     )  # fmt: skip
 
 

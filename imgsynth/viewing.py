@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imgsynth import geometry
-from imgsynth.batch import F64, Cameras, InstanceTable, MeshPool
+from imgsynth.batch import F64, Cameras, InstanceTable, Materials, MeshPool, TexturePool
 from imgsynth.plan import Reader
 from imgsynth.scene import CameraSpec, FramingSpec
 
@@ -41,9 +42,14 @@ def framed(
     size: tuple[int, int],
     meshes: MeshPool,
     instances: InstanceTable,
+    materials: Materials,
+    textures: TexturePool,
 ) -> Cameras:
-    """Cameras whose intrinsics put the labelled objects' projected box where the framing wants it."""
-    low, high = _projected_box(cameras, meshes, instances, len(cameras.k))
+    """Cameras whose intrinsics put the labelled objects' projected box where the framing wants it.
+
+    Of a flat sheet that its texture cuts out, the box is that of what is left.
+    """
+    low, high = _projected_box(cameras, meshes, instances, materials, textures)
     seen: NDArray[np.bool_] = np.asarray(np.isfinite(low).all(1) & (high > low).all(1))
     low, high = np.where(seen[:, None], low, 0.0), np.where(seen[:, None], high, np.array(size[::-1], float))
     free = 1.0 - 2.0 * np.stack([read("margin_x"), read("margin_y")], -1)
@@ -67,17 +73,25 @@ def framed(
     return replace(cameras, k=np.where(seen[:, None, None], crop @ cameras.k, cameras.k))
 
 
-def _projected_box(cameras: Cameras, meshes: MeshPool, instances: InstanceTable, n: int) -> tuple[F64, F64]:
+def _projected_box(
+    cameras: Cameras,
+    meshes: MeshPool,
+    instances: InstanceTable,
+    materials: Materials,
+    textures: TexturePool,
+) -> tuple[F64, F64]:
     """(n, 2) lowest and highest pixel coordinates over the labelled objects' vertices used by their faces."""
+    n = len(cameras.k)
     low, high = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
     rows = np.flatnonzero(instances.class_id > 0)
     camera_from_world = geometry.rigid_inverse(cameras.world_from_camera)
-    counts = np.diff(meshes.vertex_start)[instances.mesh[rows]]
+    outlines = _Outlines(meshes, materials, textures)
+    points = [outlines.points(int(instances.mesh[r]), int(instances.materials[r, 0])) for r in rows]
+    counts = np.array([len(p) for p in points], np.int64)
     for a in range(0, len(rows), step := max(1, (1 << 20) // max(1, int(counts.max(initial=1))))):
         part, count = rows[a : a + step], counts[a : a + step]
         owner = np.repeat(np.arange(len(part)), count)
-        inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        vertex = meshes.vertices[meshes.vertex_start[instances.mesh[part]][owner] + inside]
+        vertex = np.concatenate(points[a : a + step])
         frame = instances.frame[part]
         matrix = cameras.k[frame] @ (camera_from_world[frame] @ instances.world_from_object[part])[:, :3]
         matrix[:, :, :3] *= instances.scale[part][:, None, :]
@@ -87,3 +101,50 @@ def _projected_box(cameras: Cameras, meshes: MeshPool, instances: InstanceTable,
         np.minimum.at(low, frame[owner][front], pixel)
         np.maximum.at(high, frame[owner][front], pixel)
     return low, high
+
+
+class _Outlines:
+    """The points that span an object: its vertices, or what a texture leaves of a sheet that it cuts out."""
+
+    def __init__(self, meshes: MeshPool, materials: Materials, textures: TexturePool) -> None:
+        self.meshes, self.materials, self.textures = meshes, materials, textures
+        self._hulls: dict[tuple[int, float], F64] = {}
+
+    def points(self, mesh: int, material: int) -> NDArray[np.floating]:
+        """(p, 3) in the object's frame, before its scale."""
+        span = slice(self.meshes.vertex_start[mesh], self.meshes.vertex_start[mesh + 1])
+        vertices = self.meshes.vertices[span]
+        if material < 0 or self.materials.texture[material] < 0 or self.materials.alpha_cutoff[material] <= 0:
+            return vertices
+        uv, repeat = self.meshes.uv[span].astype(np.float64), self.materials.uv_scale[material]
+        if np.any(repeat != 1) or np.any(vertices[:, 2] != 0) or np.ptp(uv, axis=0).min() <= 0:
+            return vertices
+        plane = np.concatenate([uv, np.ones((len(uv), 1))], 1)
+        to_point = np.linalg.pinv(plane) @ vertices
+        if np.abs(plane @ to_point - vertices).max() > 1e-5 * np.abs(vertices).max():
+            return vertices  # the texture does not lie on it evenly
+        hull = self._hull(int(self.materials.texture[material]), float(self.materials.alpha_cutoff[material]))
+        inside = np.clip(hull, uv.min(axis=0), uv.max(axis=0))
+        return vertices if len(hull) == 0 else np.concatenate([inside, np.ones((len(hull), 1))], 1) @ to_point
+
+    def _hull(self, texture: int, cutoff: float) -> F64:
+        """uv (p, 2) of the convex hull of a texture's texels that are there; none where nothing is."""
+        if (texture, cutoff) not in self._hulls:
+            level = self.textures.first_level[texture]
+            height, width = self.textures.level_size[level]
+            start = self.textures.level_start[level]
+            alpha = self.textures.texels[start : start + height * width, 3].reshape(height, width)
+            there = alpha >= 255 * cutoff
+            line = np.flatnonzero(there.any(axis=1))
+            if len(line):
+                first = there[line].argmax(axis=1)
+                last = width - there[line, ::-1].argmax(axis=1)
+                x, y = np.concatenate([first, last]), np.concatenate([line, line])
+                # The corners of the outermost texels of each line; v runs up.
+                corners = np.stack([np.concatenate([x, x]), np.concatenate([y, y + 1])], 1)
+                around = cv2.convexHull(corners.astype(np.int32))[:, 0]
+                hull = around / np.array([width, height]) * [1, -1] + [0, 1]
+            else:
+                hull = np.zeros((0, 2))
+            self._hulls[texture, cutoff] = hull
+        return self._hulls[texture, cutoff]
