@@ -13,7 +13,7 @@ from imgsynth.batch import I64
 from imgsynth.dataset.labelled import nested_order
 from imgsynth.errors import DataError, SceneError
 from imgsynth.study.progress import Bars
-from imgsynth.study.spec import ONE, Study, Synthetic
+from imgsynth.study.spec import ONE, REAL_VARIABLE, Study, Synthetic
 from imgsynth.study.task import Pool, Task
 
 Render = Callable[..., Path]
@@ -86,7 +86,8 @@ def _read(study: Study, task: Task, data: str, key: tuple[str, ...]) -> Any:
     try:
         return replace(task.load(study.locate(data)), name=data)
     except DataError as error:
-        raise study.error(str(error), *key) from None
+        cure = f"; {REAL_VARIABLE}=FOLDER says where your real sets are" if REAL_VARIABLE in data else ""
+        raise study.error(f"{error}{cure}", *key) from None
 
 
 def _rendered(

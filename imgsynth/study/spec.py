@@ -11,11 +11,12 @@
     scaling: {arm: synthetic, sizes: [50, 160, 500, 1600, 5000]}
 
 `scene` is a shipped scene's name or a path; it and every DATA are looked for beside the study file first.
+In a DATA, ``${IMGSYNTH_REAL}`` stands for the folder with your copies of real sets (by environment).
 More, each where wanted:
 
     synthetic: {flat: {scene: signs, count: 5000}, photo: {data: diffused}}      # several generators, named
     arms: [real, synthetic, "synthetic:flat", "both:photo", finetune, mix]       # see study.spec_arms
-    both: {real_share: 0.5}
+    both: {real_share: [0.25, 0.5, 0.75]}                # or one; of several, the best on validation images
     finetune: {pretrain: 0.5, learner: {lr: 0.001}}      # half of the steps on synthetic images, half on real
     mix: {shares: {flat: 3, photo: 1}}
     real_sizes: [0.1, 0.3, 200, 1.0]                     # the real-only curve: fractions or numbers
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -52,6 +54,7 @@ from imgsynth.study.spec_arms import (
 from imgsynth.yamlfile import Document, Spec, nearest, read_yaml, validate
 
 STUDY_FILE = "study.yaml"
+REAL_VARIABLE = "IMGSYNTH_REAL"
 ONE = "synthetic"  # what a single generator is called
 MIN_SIZES = 3
 
@@ -64,9 +67,9 @@ class Real(Spec):
     test: str
 
 
-def _sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    if len(sizes) < MIN_SIZES:
-        raise ValueError(f"expected at least {MIN_SIZES} sizes (5 to tell α from C), got {len(sizes)}")
+def _sizes(sizes: tuple[int, ...], least: int = MIN_SIZES) -> tuple[int, ...]:
+    if len(sizes) < least:
+        raise ValueError(f"expected at least {least} sizes (5 to tell α from C), got {len(sizes)}")
     if any(size < 1 for size in sizes) or len(set(sizes)) != len(sizes):
         raise ValueError(f"expected different sizes of at least 1, got {list(sizes)}")
     return tuple(sorted(sizes))
@@ -80,16 +83,25 @@ class Scaling(Spec):
     seeds: int | None = Field(None, ge=2)
     D: float | None = Field(None, gt=0)
 
-    _ordered = field_validator("sizes")(_sizes)
+    @field_validator("sizes")
+    @classmethod
+    def _ordered(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return _sizes(sizes)
 
 
 class Surface(Spec):
-    """A grid: one arm at these numbers of synthetic images, times every number of `real_sizes`."""
+    """A grid: one arm at these numbers of synthetic images, times every number of `real_sizes`.
+
+    From three sizes on the two-dimensional law is fitted; fewer say what the arm is worth at each `real_sizes`.
+    """
 
     arm: ArmName = "both"
     sizes: tuple[int, ...]
 
-    _ordered = field_validator("sizes")(_sizes)
+    @field_validator("sizes")
+    @classmethod
+    def _ordered(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return _sizes(sizes, 1)
 
     @field_validator("arm")
     @classmethod
@@ -211,8 +223,13 @@ class Study:
     document: Document | None = None
 
     def locate(self, data: str) -> str:
-        """A DATA or scene with its path, if that exists beside the study file, made absolute."""
-        source, mark, part = data.partition("#")
+        """A DATA or scene with its path, if that exists beside the study file, made absolute.
+
+        ``${IMGSYNTH_REAL}`` stands for the folder that the environment variable of that name holds: where
+        one's copies of real sets are (default: ../shared/real, from the current folder).
+        """
+        real = os.environ.get(REAL_VARIABLE) or "../shared/real"
+        source, mark, part = data.replace(f"${{{REAL_VARIABLE}}}", str(Path(real).absolute())).partition("#")
         kind, _, rest = source.partition(":")
         if kind == "torchvision":  # torchvision:NAME:ROOT[:SPLIT]
             name, _, rest = rest.partition(":")
