@@ -69,7 +69,7 @@ def ablate(
     )
     draw = Resampler(len(data), data.groups, replicates)
     base = figures(tables.pop(WRITTEN), draw)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, models in tables.items():
         of = figures(models, draw)
         rows.append(

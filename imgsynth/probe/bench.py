@@ -1,5 +1,5 @@
-"""Variants of a scene, rendered with the same seed and frames, learned with the same seeds, scored on the same
-real images.
+"""Variants of a scene, rendered with the same seed and frames, learned with the same seeds, and scored on the
+same real images.
 
 The folder `out` holds `variants/` (a dataset each, by content), `cells/` (the trainings, by content, as a
 study keeps them) and `work/`. Killed and started again, it goes on from what is there.
@@ -114,9 +114,10 @@ class Bench:
             SceneError: the variant cannot be rendered; says which it is.
             DataError: its classes are not those of the real images.
         """
-        render, setting = self.setting.render, self.setting
-        if render is None:
-            from imgsynth.generate import render
+        from imgsynth.generate import render as render_scene
+
+        setting = self.setting
+        render: Render = setting.render or render_scene
         path = self.out / "variants" / f"{_digest(spec)}-{setting.seed}-{setting.count}"
         with disk_errors(self.out):
             path.parent.mkdir(parents=True, exist_ok=True)
