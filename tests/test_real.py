@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgsynth.dataset.annotated_sources import load_annotated
 from imgsynth.dataset.sources import load
 from imgsynth.dataset.split import split
 
@@ -27,3 +28,26 @@ def test_npz_digits(name, n, side):
     data = load(str(REAL / name / "train.npz"))
     assert data.images.shape[:3] == (n, side, side)
     assert np.array_equal(np.unique(data.labels), np.arange(10))
+
+
+@pytest.mark.parametrize(
+    ("spec", "images", "objects", "classes", "masks"),
+    [
+        ("dice", 200, 1487, ("one", "two", "three", "four", "five", "six"), False),
+        ("dice/train.coco.json", 200, 1487, ("one", "two", "three", "four", "five", "six"), False),
+        ("playing_cards/train", 296, 527, ("ace", "jack", "king", "nine", "queen", "ten"), False),
+        ("jenga/train", 130, 1119, ("0",), True),
+    ],
+)
+def test_boxes_and_masks_as_people_publish_them(spec, images, objects, classes, masks):
+    data = load_annotated(str(REAL / spec), masks=masks)
+    assert (len(data), len(data.owner), data.classes, data.unnamed) == (images, objects, classes, masks)
+    assert not data.ignored.any() and data.image(0).shape[:2] == tuple(data.sizes[0])
+    parts = [load_annotated(f"{REAL / spec}#{p}", masks=masks) for p in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == images and min(map(len, parts)) > 0.1 * images
+    assert all(p.counts().min() > 0 for p in parts)
+    if masks:  # a polygon's pixels stay within half a pixel of its box
+        for j in range(0, objects, 40):
+            ys, xs = np.nonzero(data.mask(j))
+            tight = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            assert np.abs(tight - data.boxes[j]).max() <= 1.5

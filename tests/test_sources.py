@@ -381,6 +381,129 @@ def test_gtsrb_in_torchvisions_layout(tmp_path):
         load(f"torchvision:GTSRB:{tmp_path}:train")
 
 
+HEAD = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
+
+
+def final_test(root, table="GTSRB/GT-final_test.csv", images="GTSRB/Final_Test/Images", ending="ppm", bom=""):
+    """Six test images of classes 33, 1 and 12, whose first pixel counts them."""
+    rows = [HEAD]
+    for i, c in enumerate((33, 1, 12, 1, 33, 12)):
+        write(root / images / f"{i:05d}.{ending}", np.full((32, 32, 3), 10 * i, np.uint8))
+        rows.append(f"{i:05d}.{ending};53;54;6;5;48;49;{c}")
+    (root / table).parent.mkdir(parents=True, exist_ok=True)
+    (root / table).write_text(bom + "\r\n".join(rows) + "\r\n", encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("table", "images", "specs"),
+    [
+        (
+            "GTSRB/GT-final_test.csv",
+            "GTSRB/Final_Test/Images",
+            (
+                "GTSRB",
+                "GTSRB/Final_Test",
+                "GTSRB/Final_Test/Images",
+                "GTSRB/GT-final_test.csv",
+                "torchvision:GTSRB:{}:test",
+                "torchvision:GTSRB:{}/GTSRB:test",
+            ),
+        ),
+        (
+            "GTSRB/Final_Test/Images/GT-final_test.csv",
+            "GTSRB/Final_Test/Images",
+            ("", "GTSRB", "GTSRB/Final_Test/Images", "torchvision:GTSRB:{}:test"),
+        ),
+        (
+            "gtsrb/GT-final_test.csv",
+            "gtsrb/GTSRB/Final_Test/Images",
+            (
+                "gtsrb",
+                "gtsrb/GTSRB",
+                "gtsrb/GT-final_test.csv",
+                "gtsrb/GTSRB/Final_Test/Images",
+                "torchvision:GTSRB:{}:test",
+                "torchvision:GTSRB:{}/gtsrb:test",
+            ),
+        ),
+        ("GT-final_test.csv", "Images", ("", "Images", "GT-final_test.csv")),
+        ("signs/truth.csv", "signs", ("signs", "signs/truth.csv")),
+        ("signs.csv", "signs", ("signs.csv",)),
+    ],
+)
+def test_gtsrbs_official_test_layout(table, images, specs, tmp_path):
+    final_test(tmp_path, table, images, bom="\ufeff" if "truth" in table else "")
+    for spec in specs:
+        data = load(spec.format(tmp_path) if ":" in spec else str(tmp_path / spec))
+        assert data.classes == ("00001", "00012", "00033") and data.groups is None, spec
+        assert data.labels.tolist() == [2, 0, 1, 0, 2, 1] and data.names[5] == "00005.ppm"
+        assert data.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
+    whole = data.aligned([f"{c:05d}" for c in range(43)])  # as a model of all signs has them
+    assert whole.labels.tolist() == [33, 1, 12, 1, 33, 12]
+
+
+def test_the_test_table_is_not_taken_for_a_training_folders(tmp_path):
+    final_test(tmp_path)
+    training = tmp_path / "GTSRB" / "Training"
+    for c in (0, 1):
+        for i in range(4):
+            write(training / f"{c:05d}" / f"{i // 2:05d}_{i % 2:05d}.ppm", np.full((32, 32, 3), i, np.uint8))
+        rows = [f"{i // 2:05d}_{i % 2:05d}.ppm;29;30;5;6;24;25;{c}" for i in range(4)]
+        (training / f"{c:05d}" / f"GT-{c:05d}.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    data = load(str(training))
+    assert data.classes == ("00000", "00001") and len(set(data.groups)) == 4
+    one = load(str(training / "00001"))
+    assert one.classes == ("00001",) and one.groups.tolist() == ["00001_00000"] * 2 + ["00001_00001"] * 2
+    with pytest.raises(
+        DataError, match=r"holds GTSRB's training and test set; name one: .*Training, or .*Images"
+    ):
+        load(str(tmp_path / "GTSRB"))
+    assert len(load(f"torchvision:GTSRB:{tmp_path}:all")) == 14
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("../../secret.ppm;53;54;6;5;48;49;1", r"GT-final_test\.csv:3: not a file name"),
+        ("C:\\a.ppm;53;54;6;5;48;49;1", r"GT-final_test\.csv:3: not a file name"),
+        ("00001.ppm;53;54;6;5;48;49;-1", r"GT-final_test\.csv:3: not a file name and a class"),
+        ("00001.ppm;53;54;6;5;48;49;x", r"GT-final_test\.csv:3: expected columns Filename and ClassId"),
+        ("00001.ppm;53", r"GT-final_test\.csv:3: expected columns Filename and ClassId"),
+        ("00000.ppm;53;54;6;5;48;49;1", r"GT-final_test\.csv: 00000\.ppm stands twice"),
+        ("gone.ppm;53;54;6;5;48;49;1", r"gone\.ppm: not a readable image"),
+    ],
+)
+def test_faults_of_a_table_name_its_line(line, message, tmp_path):
+    table = final_test(tmp_path) / "GTSRB" / "GT-final_test.csv"
+    rows = table.read_text().split("\n")
+    table.write_text("\n".join([*rows[:2], line, *rows[3:]]))
+    with pytest.raises(DataError, match=message):
+        load(str(tmp_path / "GTSRB"))
+
+
+def test_tables_that_say_no_class(tmp_path):
+    final_test(tmp_path, table="GTSRB/Final_Test/Images/GT-final_test.test.csv")
+    table = tmp_path / "GTSRB/Final_Test/Images/GT-final_test.test.csv"
+    rows = [r.rpartition(";")[0] for r in table.read_text().split()]
+    table.write_text("\n".join(rows))
+    with pytest.raises(DataError, match=r"has no column ClassId .*; put GT-final_test.csv beside it"):
+        load(str(tmp_path / "GTSRB" / "Final_Test" / "Images"))
+    with pytest.raises(
+        DataError, match="expected a table with `;` between columns Filename and ClassId, got"
+    ):
+        load(str(table))
+    table.unlink()
+    with pytest.raises(
+        DataError, match=r"or images and GTSRB's table of classes \(it holds images, but nothing"
+    ):
+        load(str(tmp_path / "GTSRB" / "Final_Test" / "Images"))
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.csv").write_text(HEAD + "\n")
+    with pytest.raises(DataError, match=r"a\.csv: no images; looked in"):
+        load(str(tmp_path / "far" / "a.csv"))
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

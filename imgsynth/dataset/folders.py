@@ -18,6 +18,11 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pbm", "
 MAX_PIXELS = 64_000_000  # of one file
 MAX_SIDE = 64  # images of many sizes are stretched to at most this
 MIN_SIDE = 8
+MARKS = {
+    "COCO": ("annotations.json", "*.coco.json", "annotations/instances_*.json"),
+    "YOLO": ("data.yaml", "data.yml", "dataset.yaml"),
+    "VOC": ("Annotations", "*.xml"),
+}
 TRACK = re.compile(r"^(\d{5})_\d{5}$")  # GTSRB: track_frame
 
 
@@ -32,13 +37,13 @@ def load_folder(root: Path, name: str | None = None) -> LabelledImages:
         DataError: another kind of data set, no class folders, a class without an image, an image that cannot
             be read (named).
     """
-    for mark, kind in (("annotations.json", "COCO"), ("data.yaml", "YOLO"), ("Annotations", "VOC")):
-        if (root / mark).exists():
-            raise DataError(f"{root}: looks like {kind} ({mark}); detection data cannot be learned from yet")
+    _refuse_detection(root)
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
+        loose = " (it holds images, but nothing says their classes)" if has_images(root) else ""
         raise DataError(
-            f"{root}: not a known data set: expected dataset.json (imgsynth) or one folder of images a class"
+            f"{root}: not a known data set: expected dataset.json (imgsynth), one folder of images a class, "
+            f"or images and GTSRB's table of classes{loose}"
         )
     files: list[Path] = []
     labels: list[int] = []
@@ -56,6 +61,31 @@ def load_folder(root: Path, name: str | None = None) -> LabelledImages:
     if all(tracks):
         groups = np.array([f"{p.parent.name}_{p.stem[:5]}" for p in files])
     return from_files(files, labels, [f.name for f in folders], groups, name or root.name, root)
+
+
+def _refuse_detection(root: Path) -> None:
+    """Say which task reads a set of boxes or masks."""
+    kind = detection_kind(root)
+    if kind:
+        tasks = "--task detect" if kind == "VOC" else "--task detect or --task segment"
+        raise DataError(
+            f"{root}: looks like {kind}: boxes, not a class an image, so not for --task classify; "
+            f"{tasks} reads it"
+        )
+
+
+def detection_kind(root: Path) -> str:
+    """COCO, YOLO or VOC where a folder holds files of that kind, else ""."""
+    for kind, marks in MARKS.items():
+        for mark in marks:
+            if next(root.glob(mark), None) is not None:
+                return kind
+    return "YOLO" if (root / "images").is_dir() and (root / "labels").is_dir() else ""
+
+
+def has_images(folder: Path) -> bool:
+    """Whether image files lie in a folder."""
+    return any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
 
 
 def from_files(

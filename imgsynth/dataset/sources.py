@@ -4,6 +4,8 @@ DATA is one of
 
     PATH                            a dataset of imgsynth (a folder with dataset.json)
     PATH                            an image folder: a folder of images for each class
+    PATH                            images with GTSRB's table of their classes (`sign_tables`), as its
+                                    official test set has them: the folder, one above it, or the .csv file
     PATH.npz                        `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers
                                     (n,), and, where wanted, `classes` (K,) names and `groups` (n,); read
                                     without pickle. Without `classes` they are called by their numbers
@@ -101,17 +103,42 @@ def _path(path: Path) -> LabelledImages:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if path.is_file():
-        if path.suffix.lower() != ".npz":
-            raise DataError(f"{path}: expected a .npz file or a folder, got a {path.suffix or 'plain'} file")
-        return _npz(path)
+        return _file(path)
     from imgsynth.dataset.folders import load_folder
+    from imgsynth.dataset.sign_tables import find_table, from_tables
     from imgsynth.dataset.writer import unfinished
 
     # An unfinished dataset goes the same way, whose reader says so: its images/ and masks/ are no classes.
     if (path / "dataset.json").is_file() or unfinished(path):
         return _dataset(path)
-
+    training = next((p for p in (path / "Training", path / "GTSRB" / "Training") if p.is_dir()), None)
+    found = find_table(path)
+    if found and training:
+        raise DataError(f"{path}: holds GTSRB's training and test set; name one: {training}, or {found[1]}")
+    if found:
+        return from_tables([found], found[1], _called(path))
     return load_folder(path)
+
+
+def _file(path: Path) -> LabelledImages:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _npz(path)
+    if suffix == ".csv":
+        from imgsynth.dataset.sign_tables import load_table
+
+        return load_table(path, _called(path))
+    if suffix in (".json", ".yaml", ".yml", ".xml"):
+        raise DataError(
+            f"{path}: expected a .npz file or a folder; boxes and masks (COCO, YOLO) are read by "
+            "--task detect or --task segment"
+        )
+    raise DataError(f"{path}: expected a .npz file or a folder, got a {path.suffix or 'plain'} file")
+
+
+def _called(path: Path) -> str:
+    whole = path.resolve()
+    return f"{whole.parent.name}/{whole.name}"
 
 
 def _dataset(path: Path) -> LabelledImages:
@@ -153,9 +180,7 @@ def _npz(path: Path) -> LabelledImages:
         if classes.ndim != 1 or classes.dtype.kind != "U":
             raise DataError(f"{path}: classes: expected names (K,), got {classes.dtype} {classes.shape}")
         names = tuple(str(c) for c in classes)
-    data = LabelledImages(
-        images, labels.astype(np.int64), names, groups, f"{path.resolve().parent.name}/{path.name}"
-    )
+    data = LabelledImages(images, labels.astype(np.int64), names, groups, _called(path))
     empty = [c for c, n in zip(data.classes, data.counts(), strict=True) if n == 0]
     if empty:
         raise DataError(f"{path}: class {empty[0]!r} has no image ({len(empty)} such classes)")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from imgsynth.dataset.folders import TRACK, from_files
 from imgsynth.dataset.labelled import LabelledImages, concat
+from imgsynth.dataset.sign_tables import INNER, TEST_TABLE, find_table, from_tables
 from imgsynth.errors import DataError
 
 SETS = ("MNIST", "FashionMNIST", "USPS", "CIFAR10", "SVHN", "GTSRB")
@@ -46,65 +44,26 @@ def load_gtsrb(root: Path, part: str) -> LabelledImages:
     """German traffic signs (Stallkamp et al. 2012) from the official files. `part` is train or test.
 
     Train: class folders 00000 … 00042, each with GT-000NN.csv (`;` between columns); groups `class_track`,
-    30 frames of one sign a track, which must never be parted. Test: GT-final_test.csv beside or above
+    30 frames of one sign a track, which must never be parted. Test: GT-final_test.csv in or above
     Final_Test/Images; no tracks are known. Classes are called by their folder, 00000 … 00042.
     """
     bases = [root / "gtsrb", root / "gtsrb" / "GTSRB", root / "GTSRB", root]
     if part == "test":
-        tables = [
-            p for b in bases for p in (b / "GT-final_test.csv", b / "Final_Test/Images/GT-final_test.csv")
-        ]
-        table = _first(tables, f"torchvision:GTSRB:{root}:test")
-        folders = [b / "Final_Test/Images" for b in bases] + [b / "GTSRB/Final_Test/Images" for b in bases]
-        images = _first(folders, f"torchvision:GTSRB:{root}:test")
-        return _from_tables([(table, images)], images, "torchvision:GTSRB:test", tracks=False)
+        found = next((f for b in bases if b.is_dir() and (f := find_table(b))), None)
+        if found is None:
+            inner = ", ".join(f"{i or '.'}" for i in INNER)
+            raise DataError(
+                f"torchvision:GTSRB:{root}:test: not found; looked for {TEST_TABLE} and images in {root} and "
+                f"its folders gtsrb and GTSRB ({inner})"
+            )
+        table, images = found
+        return from_tables([(table, images)], images, "torchvision:GTSRB:test", tracks=False)
     folders = [b / "GTSRB" / "Training" for b in bases] + [b / "Training" for b in bases] + [root]
     held = [f for f in folders if (f / "00000" / "GT-00000.csv").is_file()]
     home = _first(held or [f / "00000" / "GT-00000.csv" for f in folders], f"torchvision:GTSRB:{root}:train")
     classes = sorted(p for p in home.iterdir() if p.is_dir() and len(p.name) == 5 and p.name.isdigit())
     tables_of = [(p / f"GT-{p.name}.csv", p) for p in classes]
-    return _from_tables(tables_of, home, "torchvision:GTSRB:train", tracks=True)
-
-
-def _from_tables(tables: list[tuple[Path, Path]], root: Path, name: str, tracks: bool) -> LabelledImages:
-    files: list[Path] = []
-    ids: list[int] = []
-    groups: list[str] = []
-    for table, folder in tables:
-        for line, row in enumerate(_read_csv(table), start=2):
-            try:
-                file, c = row["Filename"], int(row["ClassId"])
-            except (KeyError, TypeError, ValueError):
-                raise DataError(f"{table}:{line}: expected columns Filename and ClassId (a number)") from None
-            if not file or Path(file).name != file or c < 0:
-                raise DataError(f"{table}:{line}: not a file name and a class: {file!r}, {c}")
-            found = TRACK.match(Path(file).stem)
-            if tracks and not found:
-                raise DataError(
-                    f"{table}:{line}: expected a name like 00012_00007.ppm (track_frame), got {file!r}"
-                )
-            files.append(folder / file)
-            ids.append(c)
-            groups.append(f"{c:05d}_{found[1]}" if found else "")
-    if not files:
-        raise DataError(f"{tables[0][0]}: no row")
-    present, labels = np.unique(ids, return_inverse=True)
-    return from_files(
-        files,
-        labels.tolist(),
-        [f"{c:05d}" for c in present],
-        np.array(groups) if tracks else None,
-        name,
-        root,
-    )
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, delimiter=";"))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise DataError(f"{path}: not a readable table: {e}") from e
+    return from_tables(tables_of, home, "torchvision:GTSRB:train", tracks=True)
 
 
 def _first(candidates: list[Path], spec: str) -> Path:

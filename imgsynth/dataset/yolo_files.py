@@ -195,12 +195,14 @@ def _images(place: Path) -> list[Path]:
 
 def _refuse_orphans(files: Sequence[Path]) -> None:
     """A label file whose image is gone means that the set is not whole."""
-    wanted = {label_file(f) for f in files}
-    for folder in sorted({p.parent for p in wanted}):
-        texts = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-        listed = {p for p in wanted if p.parent == folder}
-        orphans = [p for p in texts if p not in listed and p.name.lower() not in NOT_LABELS]
-        if orphans and folder.name == "labels":
+    for folder in dict.fromkeys(f.parent for f in files):
+        labels = label_file(folder / "x.jpg").parent
+        if labels == folder or not labels.is_dir():
+            continue  # beside the images any other text may lie
+        known = {f.stem for f in image_files(folder)}
+        texts = [p for p in sorted(labels.glob("*.txt")) if p.name.lower() not in NOT_LABELS]
+        orphans = [p for p in texts if p.stem not in known]
+        if orphans:
             raise DataError(f"{orphans[0]}: labels without an image ({len(orphans)} such files)")
 
 
