@@ -242,12 +242,16 @@ def learn(
         list[str],
         typer.Argument(
             metavar="DATA…",
-            help="An imgsynth dataset, an ImageFolder, an .npz (images, labels), sklearn:digits[:SPLIT] or "
-            "torchvision:NAME:ROOT[:SPLIT]; several are joined.",
+            help="An imgsynth dataset, an ImageFolder, GTSRB's folders, an .npz (images, labels), "
+            "sklearn:digits[:SPLIT] or torchvision:NAME:ROOT[:SPLIT]; to detect or segment: an imgsynth "
+            "dataset, COCO, YOLO or VOC. #train, #validation or #test at the end takes a part. Several are "
+            "joined.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the model (safetensors).")],
-    task: Annotated[str, typer.Option("--task", metavar="classify", help="What to learn.")] = "classify",
+    task: Annotated[
+        str, typer.Option("--task", metavar="classify|detect|segment", help="What to learn.")
+    ] = "classify",
     net: Annotated[str, typer.Option("--net", help="compact, or torchvision:NAME.")] = "compact",
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Optimiser steps (default: the learner's own).")
@@ -261,7 +265,11 @@ def learn(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model on synthetic or real images."""
+    """Train a model on synthetic or real images: a classifier, a detector of boxes, or one of masks.
+
+    The default nets are compact and made for two cores; torchvision's come by name. Interrupted, go on with
+    --resume.
+    """
     from imgsynth.learn.run import learn as train
 
     with Bar("training", "steps") as bar:
@@ -285,18 +293,29 @@ def learn(
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="A model that `learn` made.")],
-    data: Annotated[str, typer.Argument(help="What to test on; as for `learn`.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="What to test on; as for `learn`.")],
+    unknown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Images of none of the classifier's classes: adds how well its confidence tells them apart.",
+        ),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=100, help="Bootstrap replicates for the intervals.")
     ] = 2000,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a model on data it has not seen, with 95 % bootstrap intervals."""
-    from imgsynth.dataset.sources import load
-    from imgsynth.evaluate.score import score_classifier
-    from imgsynth.learn.classify import Classifier
+    """Score a model on data it has not seen, with 95 % bootstrap intervals.
 
-    result = score_classifier(Classifier.load(model), load(data), bootstrap=bootstrap).to_json()
+    A classifier: accuracy, balanced and worst-class accuracy, calibration. A detector: COCO's AP, AP50 and
+    the rest, by class and size; with masks also mask AP, mIoU and PQ. Where images come in tracks, whole
+    tracks are resampled.
+    """
+    from imgsynth.evaluate.run import score as scored
+
+    with Bar("looking", "images") as bar:
+        result = scored(model, data, unknown=unknown, bootstrap=bootstrap, progress=bar)
     if as_json:
         return print_json(result)
     for name, value in result.items():
