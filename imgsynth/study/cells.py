@@ -39,6 +39,7 @@ class Part:
     pool: Pool
     rows: I64
     share: float | None = None
+    real: bool = False
 
     def key(self) -> bytes:
         """What of it decides the weights of the model."""
@@ -62,6 +63,20 @@ class Cell:
     def images(self) -> int:
         """How many training images."""
         return sum(len(part.rows) for part in self.parts)
+
+    @property
+    def real(self) -> int:
+        """How many real images its model has seen."""
+        return self._seen(True)
+
+    @property
+    def synthetic(self) -> int:
+        """How many synthetic images its model has seen."""
+        return self._seen(False)
+
+    def _seen(self, real: bool) -> int:
+        before = 0 if self.start is None else self.start._seen(real)
+        return before + sum(len(part.rows) for part in self.parts if part.real == real)
 
     def key(self) -> str:
         """Hash (20 hex digits) of everything that decides the weights."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from imgsynth.batch import F32, F64, I64
 from imgsynth.dataset.disk import disk_errors
 from imgsynth.dataset.labelled import LabelledImages, concat
+from imgsynth.study.task import ClassPair
 
 ECE_BINS = 15
 
@@ -94,6 +95,15 @@ class Classify:
             np.add.at(confusion, (data.labels, one.argmax(axis=1)), 1)
         return {"confusion": confusion.tolist()}
 
+    def deltas(
+        self, a: Sequence[Answers], b: Sequence[Answers], data: LabelledImages, measured: ClassPair
+    ) -> list[Any]:
+        """Accuracy of each class in arm a less that in arm b, over images (or groups) and seeds."""
+        from imgsynth.evaluate.worth import per_class_delta
+
+        right_a, right_b = (np.stack([table.correct for table in tables], axis=1) for tables in (a, b))
+        return per_class_delta(right_a, right_b, data.labels, data.classes, data.groups)
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -119,26 +129,26 @@ class Answers:
 
     def __init__(self, probabilities: F32, labels: I64):
         self._p, self._labels = probabilities, labels
-        self._correct = (probabilities.argmax(axis=1) == labels).astype(np.float32)
+        self.correct = (probabilities.argmax(axis=1) == labels).astype(np.float32)
 
     def figures(self, weights: F32) -> dict[str, NDArray[Any]]:
         """accuracy, balanced_accuracy, worst_class, ece: (b,); per_class: (b, K), nan where none is drawn."""
         member = np.eye(self._p.shape[1], dtype=np.float32)[self._labels]
         total, in_class = weights.sum(axis=1), weights @ member
-        right = weights @ (member * self._correct[:, None])
+        right = weights @ (member * self.correct[:, None])
         with np.errstate(invalid="ignore", divide="ignore"):
             recall = (right / in_class).astype(np.float64)
         return {
             "accuracy": right.sum(axis=1, dtype=np.float64) / total,
             "balanced_accuracy": np.nanmean(recall, axis=1),
             "worst_class": np.nanmin(recall, axis=1),
-            "ece": _ece(self._p, self._correct, weights) / total,
+            "ece": _ece(self._p, self.correct, weights) / total,
             "per_class": recall,
         }
 
     def headline(self, weights: F32) -> NDArray[Any]:
         """Accuracy (b,)."""
-        out: F64 = (weights @ self._correct).astype(np.float64) / weights.sum(axis=1, dtype=np.float64)
+        out: F64 = (weights @ self.correct).astype(np.float64) / weights.sum(axis=1, dtype=np.float64)
         return out
 
 

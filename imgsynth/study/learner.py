@@ -69,7 +69,7 @@ class ClassifyLearner:
 
     def predict(self, model: Any, images: Any) -> F32:
         """Class probabilities (n, K), on as many threads wherever it runs: no bit depends on --workers."""
-        from imgsynth.learn.trainer import threads
+        from imgsynth.learn.loop import threads
 
         with threads(self.threads):
             return np.asarray(model.predict(images), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,19 +51,16 @@ class Plan:
         return [cell for key, cell in distinct.items() if key not in scored]
 
 
-def plan_cells(
-    study: Study, task: Task, sets: Sets, pools: Mapping[str, Pool], learners: Mapping[str, Learner]
-) -> Plan:
+def plan_cells(make: Maker) -> Plan:
     """The cells of every arm and net, and of every size of the curves.
 
     Raises:
         SceneError: a size beyond its set, at its place in the file.
     """
-    spec, make = study.spec, _Maker(study, task, sets, pools, dict(learners))
-    net = next(iter(learners))
+    spec, net = make.study.spec, next(iter(make.learners))
     arms = {
         n: {name: [make.cell(arm_of(name), n, s) for s in spec.seed_list()] for name in spec.arms}
-        for n in learners
+        for n in make.learners
     }
     curve, real_curve, surface = {}, {}, {}
     if spec.scaling is not None:
@@ -84,15 +81,16 @@ def plan_cells(
     return Plan(arms, curve, real_curve, surface, make.by_settings)
 
 
-@dataclass
-class _Maker:
+@dataclass(frozen=True)
+class Maker:
     """Makes cells out of a study's sets."""
 
     study: Study
     task: Task
     sets: Sets
     pools: Mapping[str, Pool]
-    learners: dict[str, Learner]
+    learners: Mapping[str, Learner]
+    shares: Mapping[str, float | None] = field(default_factory=dict)  # of real images, for each arm `both`
     by_settings: dict[str, Learner] = field(default_factory=dict)
 
     def cell(
@@ -102,14 +100,14 @@ class _Maker:
         learner = self.learners[net]
         shown = self._synthetic(arm, synthetic, seed) if arm.uses_synthetic else ()
         rows = nested_rows(self.task, self.sets.train, real, seed)
-        own = Part(self.pools["real train"], rows)
+        own = Part(self.pools["real train"], rows, real=True)
         size = len(rows) if arm.kind == "real" else sum(len(part.rows) for part in shown)
         if arm.kind == "real":
             return Cell(arm.name, net, size, seed, (own,), self._settings(learner))
         if arm.kind == "synthetic":
             return Cell(arm.name, net, size, seed, shown, self._settings(learner))
         if arm.kind == "both":
-            parts = _shared(own, shown, self.study.spec.both.real_share)
+            parts = _shared(own, shown, self.shares.get(arm.name))
             return Cell(arm.name, net, size, seed, parts, self._settings(learner))
         how = self.study.spec.finetune
         before = min(max(round(learner.steps * how.pretrain), 1), learner.steps - 1)
@@ -186,4 +184,4 @@ def _shared(own: Part, shown: tuple[Part, ...], real_share: float | None) -> tup
         Part(p.pool, p.rows, (1 - real) * (len(p.rows) / synthetic if p.share is None else p.share))
         for p in shown
     ]
-    return (Part(own.pool, own.rows, real), *rest)
+    return (replace(own, share=real), *rest)

@@ -22,17 +22,21 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imgsynth.dataset.disk import disk_errors, replace
+from imgsynth.dataset import disk
+from imgsynth.dataset.disk import disk_errors
 from imgsynth.report import write_report
 from imgsynth.study.cells import Cell, finished, predictions_path, score_cell, train_cell
+from imgsynth.study.choice import candidates, choose, shares_of
 from imgsynth.study.pictures import taken
-from imgsynth.study.plan import Plan, plan_cells
+from imgsynth.study.plan import Maker, plan_cells
 from imgsynth.study.progress import Bars
 from imgsynth.study.results import Answered, measured_results
 from imgsynth.study.sets import Render, Sets, gather
@@ -79,25 +83,31 @@ def run_study(
         sets = gather(study, task, out, render, workers, bars)
         work, folder = out / "work", out / "cells"
         with bars.stage("plan"):
-            held_out = sets.held_out(task)
-            pools = sets.pools(task, work)
-            plan = plan_cells(study, task, sets, pools, learners)
+            pools, held_out = sets.pools(task, work), sets.held_out(task)
             trts = task.pool(work, "held-out", held_out)
-        threads = max(one.threads for one in learners.values())
-        crew_size = min(workers or max(1, (os.cpu_count() or 1) // threads), len(plan.cells))
-        with Crew(crew_size, len(plan.cells)) as crew:
-            trained = plan.starts + plan.cells
-            if plan.starts:
-                _train(crew, task, plan, plan.starts, pools["real validation"], folder, bars.of("pre-train"))
-            _train(crew, task, plan, plan.cells, pools["real validation"], folder, bars.of("train"))
-            looks = _open_test(out, plan.cells, pools["real test"])
-            _score(crew, task, plan, plan.cells, pools["real test"], folder, bars.of("test"))
-            _score(
-                crew, task, plan, plan.headline.get("real", []), trts, folder, bars.of("test on synthetic")
+            make = Maker(study, task, sets, pools, learners)
+            choices = candidates(make)
+            draft = plan_cells(make)  # refuses what cannot be trained before anything is
+        jobs = len(draft.cells) + sum(len(one.cells) for several in choices.values() for one in several)
+        with _crew(workers, learners, jobs) as crew:
+            train = partial(_train, crew, task, make.by_settings, pools["real validation"], folder)
+            train(
+                [cell for several in choices.values() for one in several for cell in one.cells],
+                bars.of("choose"),
             )
+            chosen = choose(task, choices, folder)
+            plan = plan_cells(replace(make, shares=shares_of(study.spec, chosen)))
+            train(plan.starts, bars.of("pre-train"))
+            train(plan.cells, bars.of("train"))
+            looks = _open_test(out, plan.cells, pools["real test"])
+            score = partial(_score, crew, task, make.by_settings, folder)
+            score(plan.cells, pools["real test"], bars.of("test"))
+            score(plan.headline.get("real", []), trts, bars.of("test on synthetic"))
         with bars.stage("measure"):
             test = Answered(task, folder, pools["real test"], sets.test)
-            results = measured_results(study, sets, plan, test, Answered(task, folder, trts, held_out))
+            back = Answered(task, folder, trts, held_out)
+            results = measured_results(study, sets, plan, test, back, chosen)
+            trained = plan.starts + plan.cells
             results["what"] = _what(study, sets, pools, learners, trained, looks, command)
             write_results(results, out / "results.json")
         with bars.stage("report"):
@@ -121,22 +131,47 @@ def write_results(results: dict[str, Any], path: Path) -> None:
     """Write results as JSON, whole or not at all."""
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
     with disk_errors(path.parent):
-        replace(path, (text + "\n").encode())
+        disk.replace(path, (text + "\n").encode())
+
+
+def _crew(workers: int | None, learners: Mapping[str, Learner], jobs: int) -> Crew:
+    threads = max(one.threads for one in learners.values())
+    return Crew(min(workers or max(1, (os.cpu_count() or 1) // threads), jobs), jobs)
 
 
 def _train(
-    crew: Crew, task: Task, plan: Plan, cells: list[Cell], validation: Pool, folder: Path, say: Say
+    crew: Crew,
+    task: Task,
+    learners: Mapping[str, Learner],
+    validation: Pool,
+    folder: Path,
+    cells: list[Cell],
+    say: Say,
 ) -> None:
+    """Train what is not trained yet."""
+    if not cells:
+        return
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     todo = [cell for cell in cells if not finished(folder, cell)]
-    jobs = [(task, plan.learners[cell.settings], cell, validation, folder) for cell in todo]
+    jobs = [(task, learners[cell.settings], cell, validation, folder) for cell in todo]
     crew.run(train_cell, jobs, say("trainings", len(cells), len(cells) - len(todo)))
 
 
-def _score(crew: Crew, task: Task, plan: Plan, cells: list[Cell], test: Pool, folder: Path, say: Say) -> None:
-    todo = [cell for cell in cells if not predictions_path(folder, cell, test).is_file()]
-    jobs = [(task, plan.learners[cell.settings], cell, test, folder) for cell in todo]
+def _score(
+    crew: Crew,
+    task: Task,
+    learners: Mapping[str, Learner],
+    folder: Path,
+    cells: list[Cell],
+    images: Pool,
+    say: Say,
+) -> None:
+    """Have models say what they see in images, where they have not yet."""
+    if not cells:
+        return
+    todo = [cell for cell in cells if not predictions_path(folder, cell, images).is_file()]
+    jobs = [(task, learners[cell.settings], cell, images, folder) for cell in todo]
     crew.run(score_cell, jobs, say("models", len(cells), len(cells) - len(todo)))
 
 
@@ -156,7 +191,7 @@ def _open_test(out: Path, cells: list[Cell], test: Pool) -> int:
     if this not in seen:
         seen.append(this)
         with disk_errors(out):
-            replace(path, (json.dumps(looks, indent=1) + "\n").encode())
+            disk.replace(path, (json.dumps(looks, indent=1) + "\n").encode())
     return seen.index(this) + 1
 
 

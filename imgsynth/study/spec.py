@@ -92,7 +92,8 @@ class Scaling(Spec):
 class Surface(Spec):
     """A grid: one arm at these numbers of synthetic images, times every number of `real_sizes`.
 
-    From three sizes on the two-dimensional law is fitted; fewer say what the arm is worth at each `real_sizes`.
+    From three sizes on the two-dimensional law is fitted; fewer say what the arm is worth at each number of
+    real images.
     """
 
     arm: ArmName = "both"

@@ -123,10 +123,29 @@ def known_arm(value: Any) -> Any:
 ArmName = Annotated[str, BeforeValidator(known_arm)]
 
 
-class Both(Spec):
-    """How `both` mixes: every image equally often, or the real ones as a share of each batch."""
+Share = Annotated[float, Field(gt=0, lt=1)]
 
-    real_share: float | None = Field(None, gt=0, lt=1)
+
+class Both(Spec):
+    """How `both` mixes: every image equally often, or the real ones as a share of each batch.
+
+    Of several shares, the one with the best score on the validation images is taken.
+    """
+
+    real_share: Share | tuple[Share, ...] | None = None
+
+    def candidates(self) -> tuple[float | None, ...]:
+        """The shares to choose from; one where there is no choice."""
+        return self.real_share if isinstance(self.real_share, tuple) else (self.real_share,)
+
+    @field_validator("real_share")
+    @classmethod
+    def _different(cls, shares: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+        if isinstance(shares, tuple) and (len(shares) < 2 or len(set(shares)) != len(shares)):
+            raise ValueError(
+                f"expected a share, or several different ones to choose from, got {list(shares)}"
+            )
+        return shares
 
 
 class Finetune(Spec):

@@ -7,12 +7,13 @@ task reads (`LabelledImages`, `AnnotatedImages`); predictions are whatever its m
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from imgsynth.batch import F32, I64
+from imgsynth.batch import F32, F64, I64
 
 
 class Data(Protocol):
@@ -69,6 +70,17 @@ class Table(Protocol):
     def headline(self, weights: F32) -> NDArray[Any]:
         """The task's headline score alone, (b,)."""
         ...
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """The headline of each class in one arm less that in another: (K,), its replicates (B, K), and their
+    degrees of freedom (K,).
+    """
+
+    delta: F64
+    star: F64
+    freedom: F64
 
 
 class Model(Protocol):
@@ -180,6 +192,10 @@ class Task(Protocol):
 
     def table(self, predictions: Any, data: Any) -> Table:
         """Answers beside the truth."""
+        ...
+
+    def deltas(self, a: Sequence[Any], b: Sequence[Any], data: Any, measured: ClassPair) -> list[Any]:
+        """The headline of each class in arm a (a table a seed) less that in arm b, with p and q."""
         ...
 
     def extras(self, predictions: Sequence[Any], data: Any) -> dict[str, Any]:
