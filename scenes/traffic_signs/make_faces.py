@@ -12,9 +12,8 @@ import math
 import sys
 from pathlib import Path
 
-WHITE, BLACK, RED = "#f1f0ea", "#1c1c1e", "#c1121c"
-BLUE, YELLOW, GREEN, GREY = "#0e518d", "#f7b500", "#008351", "#85888a"
-LENS_RED, LENS_YELLOW = "#cc1a1f", "#f5a800"
+WHITE, BLACK, RED = "#f1f0ea", "#1c1c1e", "#b9141c"
+BLUE, YELLOW, GREEN, GREY, DARK = "#154a98", "#f2a900", "#007a50", "#85888a", "#4a4b4d"
 
 SPEEDS = {0: "20", 1: "30", 2: "50", 3: "60", 4: "70", 5: "80", 7: "100", 8: "120"}
 
@@ -27,7 +26,7 @@ TOP, BASE = 128 - TALL / 2, 128 + TALL / 2
 # The strokes of DIN 1451's medium letters on a height of 7, line width 1: width of the glyph, middle lines.
 GLYPHS = {
     "0": (4.0, "M.5 2.1A1.5 1.6 0 0 1 3.5 2.1V4.9A1.5 1.6 0 0 1 .5 4.9Z"),
-    "1": (2.2, "M1.7 7V.7L.25 2"),
+    "1": (2.5, "M2 7V.7L.3 2.3"),
     "2": (4.0, "M.55 2.1A1.47 1.6 0 0 1 3.45 2.1C3.45 3.1 2.9 3.6 2.2 4.4L.75 6.1V6.5H3.9"),
     "3": (
         4.0,
@@ -211,30 +210,29 @@ def _tokens(d: str) -> list[str]:
 
 
 def car(colour: str) -> str:
-    """A car from behind, 72 wide and 56 high, from (0, 0)."""
-    roof = "M17 0H55Q58 0 59 3L65 22H7L13 3Q14 0 17 0ZM19 6L14.5 20H57.5L53 6Z"
-    body = "M7 19H65Q72 21 72 28V42H0V28Q0 21 7 19ZM6 27V34H14V27ZM58 27V34H66V27Z"
+    """A car from behind, 72 wide and 54 high, from (0, 0)."""
+    roof = "M16 0H56Q59 0 60 3L65 18H7L12 3Q13 0 16 0ZM17 4L13 18H59L55 4Z"
+    body = "M5 17H67Q72 18 72 23V41H0V23Q0 18 5 17ZM5 24V30H13V24ZM59 24V30H67V24Z"
     return (
         fill(roof, colour)
         + fill(body, colour)
-        + fill("M6 44H19V56H6ZM53 44H66V56H53ZM19 44H53V47H19Z", colour)
+        + fill("M6 41H17V54H6ZM55 41H66V54H55ZM17 43H55V46H17Z", colour)
     )
 
 
 def lorry(colour: str) -> str:
-    """A lorry from behind, 60 wide and 88 high, from (0, 0)."""
-    return fill("M0 0H60V64H0ZM3 67H57V71H3ZM5 71H18V88H5ZM42 71H55V88H42ZM18 77H42V80H18Z", colour)
+    """A lorry from behind, 68 wide and 84 high, from (0, 0)."""
+    return fill("M0 0H68V66H0ZM3 68H65V72H3ZM6 72H18V84H6ZM50 72H62V84H50ZM18 76H50V79H18Z", colour)
 
 
 def lorry_side(colour: str) -> str:
     """A lorry from the side, driving to the left, 160 wide and 80 high, from (0, 0)."""
-    box = "M60 0H160V62H60Z"
-    cab = "M54 64V14H34Q30 14 28 18L22 34L4 38Q0 39 0 43V64ZM48 20H36L30 35H48Z"
-    frame = "M0 62H160V69H0Z"
+    box = "M56 0H160V54H56Z"
+    cab = "M52 63V17H32Q28 17 26 21L20 37L5 40Q0 41 0 46V63ZM46 23H34L28 38H46Z"
     wheels = "".join(
-        disc(x, 67, 15, WHITE) + disc(x, 67, 12.5, colour) + disc(x, 67, 4, WHITE) for x in (26, 126)
+        disc(x, 67, 15, WHITE) + disc(x, 67, 12.5, colour) + disc(x, 67, 4, WHITE) for x in (25, 126)
     )
-    return fill(box, colour) + fill(cab, colour) + fill(frame, colour) + wheels
+    return fill(box, colour) + fill(cab, colour) + fill("M0 58H160V67H0Z", colour) + wheels
 
 
 def limbs(colour: str, *strokes: tuple[str, float]) -> str:
@@ -242,17 +240,11 @@ def limbs(colour: str, *strokes: tuple[str, float]) -> str:
     return "".join(line(d, colour, w, CAPS) for d, w in strokes)
 
 
-def chevron(x: float, y: float, turn: float, reach: float, width: float, spread: float = 45.0) -> str:
-    """The open arrow head of the blue signs: tip at (x, y), pointing up before it is turned."""
-    a = math.radians(spread)
-    back = width / 2 / math.sin(a)
-    dx, dy = reach * math.sin(a), reach * math.cos(a)
-    return line(
-        f"M{num(-dx)} {num(back + dy)}L0 {num(back)}L{num(dx)} {num(back + dy)}",
-        WHITE,
-        width,
-        f' stroke-miterlimit="9" transform="translate({num(x)} {num(y)}) rotate({num(turn)})"',
-    )
+def chevron(x: float, y: float, turn: float, reach: float, width: float) -> str:
+    """The open arrow head of the blue signs, its ends cut along the shaft: tip at (x, y), up before it is turned."""
+    v = width * math.sqrt(2)
+    half = ((0, 0), (reach, reach), (reach, reach + v), (0, v))
+    return moved(fill(points(*half, (-reach, reach + v), (-reach, reach)), WHITE), x, y, 1, turn)
 
 
 # The signs ------------------------------------------------------------------------------------------------
@@ -266,26 +258,25 @@ def speed(word: str) -> str:
 def digits(word: str, colour: str) -> str:
     """The number of a speed limit: two digits in medium, three in condensed letters."""
     if len(word) == 2:
-        return text(word, 92, colour)
-    return text(word, 92, colour, narrow=0.76, gap=0.75, weight=0.95)
+        return text(word, 101, colour, gap=1.4)
+    return text(word, 101, colour, narrow=0.82, gap=0.95)
 
 
 def no_passing(left: str, right: str) -> str:
     """Two cars side by side."""
-    return moved(car(left), 49, 99, 1.03) + moved(car(right), 133, 99, 1.03)
+    return moved(car(left), 47, 100) + moved(car(right), 137, 100)
 
 
 def no_passing_lorries(left: str, right: str) -> str:
     """A lorry beside a car."""
-    return moved(lorry(left), 55, 86) + moved(car(right), 127, 119, 0.98)
+    return moved(lorry(left), 49, 81) + moved(car(right), 128, 112)
 
 
 def priority_next() -> str:
     """The thick arrow across a thin bar."""
-    shaft = points(
-        (128, 84), (151, 112), (144, 112), (144, 198), (128, 184), (112, 198), (112, 112), (105, 112)
-    )
-    return warning(fill(shaft, BLACK) + fill("M86 138H170V151H86Z", BLACK))
+    half = ((128, 98), (151, 122), (146, 122), (146, 206), (128, 189))
+    shaft = points(*half, *((256 - x, y) for x, y in half[3:0:-1]))
+    return warning(fill(shaft, BLACK) + fill("M86 148H170V161H86Z", BLACK))
 
 
 def priority_road() -> str:
@@ -296,8 +287,8 @@ def priority_road() -> str:
         polygon(4, half, 8, WHITE, 45)
         + polygon(4, half - 3, 6, BLACK, 45)
         + polygon(4, half - 6, 4, WHITE, 45)
-        + polygon(4, half * 0.56 + 2, 1, BLACK, 45)
-        + polygon(4, half * 0.56, 1, YELLOW, 45)
+        + polygon(4, half * 0.58 + 2, 1, BLACK, 45)
+        + polygon(4, half * 0.58, 1, YELLOW, 45)
     )
 
 
@@ -308,25 +299,26 @@ def give_way() -> str:
 
 def stop() -> str:
     """The octagon."""
-    word = text("STOP", 86, WHITE, narrow=0.78, gap=0.62, weight=1.05)
-    return polygon(8, 128, 6, WHITE) + polygon(8, 121, 4, RED) + word
+    word = text("STOP", 88, WHITE, narrow=0.86, gap=0.72, weight=1.12)
+    return polygon(8, 128, 6, WHITE) + polygon(8, 119, 3, RED) + word
 
 
 def no_entry() -> str:
     """The white bar on red."""
-    return disc(128, 128, 128, WHITE) + disc(128, 128, 124, RED) + fill("M22 108H234V148H22Z", WHITE)
+    return disc(128, 128, 128, WHITE) + disc(128, 128, 124, RED) + fill("M18 108.5H238V147.5H18Z", WHITE)
 
 
 def caution() -> str:
     """The exclamation mark."""
     return warning(
-        fill("M116 84Q116 74 128 74Q140 74 140 84L134 164H122Z", BLACK) + disc(128, 189, 12, BLACK)
+        fill("M116.5 93Q116.5 83 128 83Q139.5 83 139.5 93L133.5 171H122.5Z", BLACK)
+        + disc(128, 191.5, 12, BLACK)
     )
 
 
 def curve_left() -> str:
     """A bend to the left."""
-    d = "M167 203L156 193L145 203V160Q145 146 130 146H113V148L95 134L113 121H134Q167 122 167 156Z"
+    d = "M170 205L158.5 196L147 205V168Q147 155 132 155H115V158L94 143.5L115 129V132H136Q170 132 170 166Z"
     return warning(fill(d, BLACK))
 
 
@@ -342,68 +334,64 @@ def mirrored_warning(body: str) -> str:
 
 def double_curve() -> str:
     """Two bends, the first to the left."""
-    body = line("M160 200V141L111 158V108", BLACK, 22, ROUND) + fill(
-        points((99, 109), (112, 86), (123, 109)), BLACK
+    tail = fill(points((148, 207), (160, 197), (172, 207)), WHITE)
+    body = line("M160 206V145L118 165V120", BLACK, 22, ROUND) + fill(
+        points((107, 121), (123, 101), (129, 121)), BLACK
     )
-    return warning(body + fill(points((148, 206), (160, 195), (172, 206)), WHITE))
+    return warning(body + tail)
 
 
 def bumpy() -> str:
     """Two humps."""
-    d = "M70 204V196Q84 192 89 178Q93 164 104 164Q114 164 119 178Q122 188 128 188Q134 188 137 178Q142 164 152 164Q163 164 167 178Q172 192 186 196V204Z"
+    d = "M66 201V195Q84 193 89 180Q93 169 103 169Q113 169 117 180Q121 190 128 190Q135 190 139 180Q143 169 153 169Q163 169 167 180Q172 193 190 195V201Z"
     return warning(fill(d, BLACK))
 
 
 def slippery() -> str:
     """A car from behind, askew, over the marks of its wheels."""
-    marks = line(
-        "M68 205C80 193 92 204 104 198S118 186 106 184M96 212C108 206 116 212 128 204S152 204 178 208",
-        BLACK,
-        5.5,
-        ' stroke-linecap="round"',
-    )
-    return warning(moved(car(BLACK), 88, 112, 0.98, 9) + marks)
+    left = "M70 205C78 192 92 206 101 199S112 188 104 184"
+    right = "M100 210C112 200 122 208 130 202S118 190 134 188S152 206 180 204"
+    marks = line(left + right, BLACK, 5, ' stroke-linecap="round"')
+    return warning(moved(car(BLACK), 94, 118, 0.98, 9) + marks)
 
 
 def narrows_right() -> str:
     """The right edge comes in."""
-    return warning(
-        fill("M106 106H120V204H106Z", BLACK) + fill("M135 106H149V134L163 158V204H149V161L135 138Z", BLACK)
-    )
+    left, right = "M106 115H118.5V206H106Z", "M132 115H144.5V139L160.5 161V206H148V165L132 143Z"
+    return warning(fill(left, BLACK) + fill(right, BLACK))
 
 
 def road_work() -> str:
     """A worker with a shovel at a heap."""
     man = limbs(
         BLACK,
-        ("M119 110L103 142", 19),
-        ("M103 146L96 172L88 205", 11),
-        ("M105 146L119 170L121 205", 11),
-        ("M121 112L130 130L118 146", 7.5),
-        ("M113 110L96 134L104 148", 6.5),
-        ("M97 132L150 186", 4.5),
+        ("M111 128Q100 134 97 162", 20),
+        ("M94 164L88 186L75 205", 11),
+        ("M99 164L112 184L118 205", 11),
+        ("M114 128L127 150L114 160", 7.5),
+        ("M101 126L82 144L90 162", 6.5),
+        ("M92 153L148 192", 4.5),
     )
-    return warning(
-        disc(127, 92, 10, BLACK) + man + fill(points((137, 207), (160, 172), (172, 172), (201, 207)), BLACK)
-    )
+    heap = points((130, 208), (154, 176), (174, 176), (204, 208))
+    return warning(disc(128, 112, 10, BLACK) + man + fill(heap, BLACK))
 
 
 def signals() -> str:
     """Three lights."""
-    return warning(disc(128, 104, 14, LENS_RED) + disc(128, 141, 14, LENS_YELLOW) + disc(128, 178, 14, GREEN))
+    return warning(disc(128, 110, 16.5, RED) + disc(128, 148.5, 16.5, YELLOW) + disc(128, 187, 16.5, GREEN))
 
 
 def pedestrian() -> str:
     """A walker, to the left."""
     body = limbs(
         BLACK,
-        ("M122 112L130 148", 20),
-        ("M126 150L118 176L104 206", 11),
-        ("M132 150L142 176L152 206", 11),
-        ("M114 112L104 130L108 150", 7.5),
-        ("M132 110L143 128L141 150", 7.5),
+        ("M125 126L129 158", 20),
+        ("M126 160L118 184L103 206", 11),
+        ("M131 160L142 184L155 205", 11),
+        ("M118 124L107 140L103 157", 7.5),
+        ("M134 124L147 140L147 158", 7.5),
     )
-    return warning(disc(118, 92, 10.5, BLACK) + body)
+    return warning(disc(119, 105, 10.5, BLACK) + body)
 
 
 def child(colour: str, girl: bool) -> str:
@@ -425,22 +413,22 @@ def child(colour: str, girl: bool) -> str:
 
 def children() -> str:
     """Two children."""
-    return warning(moved(child(BLACK, False), 148, 206, 1.05) + moved(child(BLACK, True), 98, 206, 0.72))
+    return warning(moved(child(BLACK, False), 142, 207, 0.88) + moved(child(BLACK, True), 92, 207, 0.64))
 
 
 def bicycle() -> str:
     """A bicycle, to the left."""
     wheels = "".join(
-        f'<circle cx="{x}" cy="181" r="22" fill="none" stroke="{BLACK}" stroke-width="5"/>' for x in (92, 164)
+        f'<circle cx="{x}" cy="185" r="20" fill="none" stroke="{BLACK}" stroke-width="5"/>' for x in (91, 165)
     )
-    frame = "M92 181L104 140L144 142L124 181L104 148M124 181H164L144 142M144 142L148 134M104 140L101 130M92 128L104 129M140 133H157"
-    return warning(wheels + line(frame, BLACK, 5, CAPS))
+    frame = "M91 185L104 146L144 148L124 185L104 154M124 185H165L144 148M144 148L148 139M104 146L101 136M92 134L104 135M140 138H157"
+    return warning(wheels + line(frame, BLACK, 5.5, CAPS))
 
 
 def snow() -> str:
     """A snowflake."""
-    arm = "M0 0V-46M-13 -44L0 -32L13 -44M-13 -27L0 -15L13 -27"
-    return warning("".join(moved(line(arm, BLACK, 6), 128, 156, 1, 60 * k) for k in range(6)))
+    arm = line("M0 0V-44M-12 -42L0 -31L12 -42M-13 -27L0 -15L13 -27", BLACK, 7)
+    return warning("".join(moved(arm, 128, 161, 1, 60 * k) for k in range(6)))
 
 
 def deer() -> str:
@@ -450,12 +438,12 @@ def deer() -> str:
         "L184 210L178 212L160 182Q142 180 128 174L110 176L98 168L101 163L112 169L121 164L104 158L95 150L99 146L108 153L118 155Q110 145 109 134L99 134Z"
     )
     antlers = line("M112 120L106 104M108 111L101 106M118 119L129 103M124 111L133 110", BLACK, 3.5, CAPS)
-    return warning(fill(d, BLACK) + antlers)
+    return warning(moved(fill(d, BLACK) + antlers, 14, 24, 0.88))
 
 
 def turn_right() -> str:
     """A bent arrow to the right."""
-    return mandatory(line("M98 216V142Q98 84 150 84H196", WHITE, 26) + chevron(212, 84, 90, 52, 25))
+    return mandatory(line("M100 222V142Q100 82 152 82H200", WHITE, 26) + chevron(220, 82, 90, 44, 22))
 
 
 def turn_left() -> str:
@@ -465,13 +453,13 @@ def turn_left() -> str:
 
 def ahead() -> str:
     """An arrow up."""
-    return mandatory(line("M128 214V46", WHITE, 25) + chevron(128, 28, 0, 60, 25))
+    return mandatory(line("M128 224V40", WHITE, 27) + chevron(128, 22, 0, 58, 23))
 
 
 def ahead_or_right() -> str:
     """An arrow up with a branch to the right."""
-    shafts = line("M112 226V44M112 200Q112 150 152 150H214", WHITE, 23)
-    return mandatory(shafts + chevron(112, 26, 0, 36, 21) + chevron(232, 150, 90, 36, 21))
+    shafts = line("M111 234V40M111 210Q111 147 152 147H226", WHITE, 23)
+    return mandatory(shafts + chevron(111, 24, 0, 33, 19) + chevron(240, 147, 90, 33, 19))
 
 
 def ahead_or_left() -> str:
@@ -481,9 +469,9 @@ def ahead_or_left() -> str:
 
 def keep_right(solid: bool = False) -> str:
     """An arrow down to the right."""
-    head = fill("M0 -96L48 -20H-48Z", WHITE) if solid else chevron(0, -96, 0, 56, 27)
+    head = fill("M0 -106L50 -30H-50Z", WHITE) if solid else chevron(0, -106, 0, 56, 25)
     return mandatory(
-        moved(line("M0 96V-80" if not solid else "M0 96V-22", WHITE, 29) + head, 128, 128, 1, 135)
+        moved(line("M0 104V-84" if not solid else "M0 104V-32", WHITE, 29) + head, 128, 128, 1, 135)
     )
 
 
@@ -494,19 +482,19 @@ def keep_left(solid: bool = False) -> str:
 
 def roundabout() -> str:
     """Three arrows in a ring, against the clock."""
-    r = 72.0
-    a, b = math.radians(-52), math.radians(42)  # from the tail to the neck, clockwise from the top
-    arc = f"M{num(-r * math.sin(a))} {num(-r * math.cos(a))}A{num(r)} {num(r)} 0 0 0 {num(-r * math.sin(b))} {num(-r * math.cos(b))}"
-    tip = math.radians(52)
-    head = chevron(-(r + 2) * math.sin(tip), -(r + 2) * math.cos(tip), -90 - 44, 34, 17)
-    return mandatory("".join(moved(line(arc, WHITE, 19) + head, 128, 128, 1, 120 * k) for k in range(3)))
+    r = 77.0
+    (x0, y0), (x1, y1) = ((-r * math.sin(a), -r * math.cos(a)) for a in (math.radians(-48), math.radians(34)))
+    arc = line(f"M{num(x0)} {num(y0)}A{num(r)} {num(r)} 0 0 0 {num(x1)} {num(y1)}", WHITE, 18)
+    tip = math.radians(44)
+    head = chevron(-81 * math.sin(tip), -81 * math.cos(tip), -90 - 34, 26, 14)
+    return mandatory("".join(moved(arc + head, 128, 128, 1, 120 * k) for k in range(3)))
 
 
 def faces() -> dict[str, str]:
     """What stands between <svg> and </svg>, by file name without .svg; 00014.b is a variant of 00014."""
     out = {f"{k:05d}": speed(word) for k, word in SPEEDS.items()}
     signs = {
-        6: ending(digits("80", "#4a4b4d"), slashes()),
+        6: ending(text("80", 124, DARK, gap=0.8, weight=1.12), slashes()),
         9: prohibition(no_passing(RED, BLACK)),
         10: prohibition(no_passing_lorries(RED, BLACK)),
         11: priority_next(),
@@ -514,7 +502,7 @@ def faces() -> dict[str, str]:
         13: give_way(),
         14: stop(),
         15: prohibition(),
-        16: prohibition(moved(lorry_side(BLACK), 50, 86, 0.99)),
+        16: prohibition(moved(lorry_side(BLACK), 48, 87)),
         17: no_entry(),
         18: caution(),
         19: curve_left(),
@@ -540,21 +528,39 @@ def faces() -> dict[str, str]:
         39: keep_left(),
         40: roundabout(),
         41: ending(no_passing(GREY, GREY), slashes()),
-        42: ending(no_passing_lorries("#4a4b4d", "#4a4b4d"), slashes()),
+        42: ending(no_passing_lorries(DARK, DARK), slashes()),
     }
-    return out | {f"{k:05d}": body for k, body in signs.items()}
+    out |= {f"{k:05d}": body for k, body in signs.items()}
+    return out | variants()
 
 
-def document(name: str, body: str) -> str:
+def variants() -> dict[str, str]:
+    """Second designs that stand along the roads: older pictograms, solid arrow heads, other weights."""
+    lit = f'<rect x="106" y="86" width="44" height="122" rx="10" fill="{BLACK}"/>'
+    lamps = disc(128, 110, 15, RED) + disc(128, 147, 15, YELLOW) + disc(128, 184, 15, GREEN)
+    signs = {
+        "00006.b": ending(digits("80", GREY), slashes()),
+        "00026.b": warning(lit + lamps),
+        "00032.b": ending("", slashes(3.6, 4.4)),
+        "00038.b": keep_right(solid=True),
+        "00039.b": keep_left(solid=True),
+        "00041.b": ending(no_passing(DARK, DARK), slashes()),
+        "00042.b": ending(no_passing_lorries(GREY, GREY), slashes()),
+    }
+    return signs
+
+
+def document(body: str) -> str:
     """One face as an SVG file."""
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256">\n{body.replace("><", ">" + chr(10) + "<")}\n</svg>\n'
+    lines = body.replace("><", ">\n<")
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256">\n{lines}\n</svg>\n'
 
 
 def main(folder: Path) -> None:
     """Write every face to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, body in faces().items():
-        (folder / f"{name}.svg").write_text(document(name, body), "utf-8", newline="\n")
+        (folder / f"{name}.svg").write_text(document(body), "utf-8", newline="\n")
 
 
 if __name__ == "__main__":
