@@ -1,12 +1,14 @@
 """The scaling fit recovers laws it is given, covers them with its intervals, and says when it cannot."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsynth.errors import DataError
-from imgsynth.evaluate.scaling import ALPHA_BOUNDS, advise, fit_scaling
+from imgsynth.evaluate.scaling import ALPHA_BOUNDS, advise, fit_scaling, holdout
 
 NINE = np.round(np.geomspace(250, 64_000, 9))
 SEVEN = 1000 * 2.0 ** np.arange(7)
@@ -34,6 +36,7 @@ def test_nine_sizes_and_three_seeds_recover_the_law():
     fits = simulate(NINE, 3, 0.4, 0.8, 3.0, 0.002, 24)
     assert abs(np.median([f.alpha for f in fits]) - 0.4) < 0.02
     assert abs(np.median([f.C for f in fits]) - 0.8) < 0.005
+    assert abs(np.median([f.D for f in fits]) - 3.0) < 0.3
     assert all(f.identified for f in fits)
     assert covers(fits, "alpha", 0.4) >= 20 / 24  # P(fewer than 20 of 24 | 95 %) < 0.5 %
     widths = [f.ci95["alpha"][1] - f.ci95["alpha"][0] for f in fits]
@@ -146,6 +149,7 @@ def test_band_and_advice():
     still_falling = fit_scaling(NINE, law(NINE, 0.4, 0.02, 3.0)[:, None] + rng.normal(0, 0.001, (9, 3)))
     low, high = still_falling.band(NINE)
     assert np.all(low <= still_falling.predict(NINE)) and np.all(still_falling.predict(NINE) <= high)
+    assert still_falling.flips_at > NINE[-1]
     advice = advise(still_falling, int(NINE[-1]))
     assert advice.action == "render more"
     assert advice.gain == pytest.approx(advice.error_now - advice.error_then)
@@ -155,6 +159,92 @@ def test_band_and_advice():
     assert advise(at_floor, int(NINE[-1])).floor > 0.99
     flat = fit_scaling(NINE, 0.3 + rng.normal(0, 0.01, (9, 3)))
     assert advise(flat, int(NINE[-1])).action == "unknown"
+
+
+# ---- where it flips ----
+
+
+@settings(max_examples=15, deadline=None)
+@given(alpha=st.floats(0.2, 1.2), c=st.floats(0.02, 0.6), d=st.floats(0.5, 5.0))
+def test_flip_is_where_both_parts_are_equal(alpha, c, d):
+    fit = fit_scaling(NINE, law(NINE, alpha, c, d)[:, None], bootstrap=8)
+    assert fit.flips_at == pytest.approx((d / c) ** (1 / alpha), rel=0.02)
+    assert fit.D * fit.flips_at**-fit.alpha == pytest.approx(fit.C, rel=1e-9)
+    assert (fit.predict(fit.flips_at) / fit.C) == pytest.approx(2)
+
+
+def test_advice_flips_there_and_is_sure_away_from_it():
+    rng = np.random.default_rng(1)
+    fit = fit_scaling(NINE, law(NINE, 0.5, 0.05, 3.0)[:, None] + rng.normal(0, 0.001, (9, 3)))  # n* = 3600
+    low, high = fit.flips_ci95
+    assert low < 3600 < high and high / low < 2
+    below, above = advise(fit, int(fit.flips_at * 0.99)), advise(fit, int(fit.flips_at * 1.01) + 1)
+    assert (below.action, above.action) == ("render more", "change the synthesis")
+    assert not below.certain and not above.certain
+    assert advise(fit, int(low / 2)).certain and advise(fit, int(high * 2)).certain
+    assert advise(fit, 3600).flips_at == fit.flips_at
+    json.loads(json.dumps(advise(fit, 3600).to_json(), allow_nan=False))
+    json.loads(json.dumps(fit.to_json(), allow_nan=False))
+
+
+def test_no_gap_never_flips():
+    rng = np.random.default_rng(2)
+    fit = fit_scaling(NINE, law(NINE, 0.5, 0.0, 3.0)[:, None] + rng.normal(0, 0.0005, (9, 3)))
+    assert fit.flips_ci95[1] is None and fit.flips_ci95[0] > NINE[-1]
+    assert advise(fit, int(NINE[-1])).action == "render more"
+
+
+def test_slow_fall_is_not_worth_rendering():
+    sizes = np.geomspace(10, 1e6, 11)
+    fit = fit_scaling(sizes, law(sizes, 0.04, 0.0, 0.9)[:, None], bootstrap=8)
+    said = advise(fit, int(1e6))
+    assert not fit.identified or said.action == "change the synthesis"
+
+
+# ---- extrapolation ----
+
+
+def test_held_out_largest_size_is_foretold():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(24):
+        errors = law(NINE, 0.4, 0.2, 3.0)[:, None] + rng.normal(0, 0.003, (9, 3))
+        test = holdout(NINE, errors)
+        inside.append(test.passed)
+        assert test.n == NINE[-1] and test.observed == pytest.approx(errors[-1].mean())
+        assert test.interval[0] <= test.predicted <= test.interval[1]
+    assert np.mean(inside) >= 20 / 24  # P(fewer than 20 of 24 | 95 %) < 0.5 %
+    assert test.interval[1] - test.interval[0] < 0.02
+
+
+def test_held_out_size_shows_a_curve_that_is_no_such_law():
+    rng = np.random.default_rng(0)
+    floor = np.maximum(law(NINE, 0.4, 0.0, 3.0), 0.045)  # falls as a law but for the last size
+    broken = holdout(NINE, floor[:, None] + rng.normal(0, 0.0005, (9, 3)))
+    assert not broken.passed and broken.predicted < broken.observed
+    json.loads(json.dumps(broken.to_json(), allow_nan=False))
+    relative = law(NINE, 0.4, 0.05, 3.0)[:, None] * (1 + rng.normal(0, 0.02, (9, 3)))
+    assert holdout(NINE[::-1], relative[::-1], noise="proportional").passed
+    with pytest.raises(DataError, match="at least 4 sizes"):
+        holdout([1, 2, 3], [[0.3], [0.2], [0.1]])
+
+
+def test_misfit_is_seen_where_seeds_say_so():
+    rng = np.random.default_rng(0)
+    fine = [
+        fit_scaling(NINE, law(NINE, 0.4, 0.2, 3.0)[:, None] + rng.normal(0, 0.003, (9, 3))) for _ in range(20)
+    ]
+    assert np.mean([f.misfit < 0.05 for f in fine]) <= 0.25 and np.mean([f.misfit > 0.5 for f in fine]) >= 0.2
+    bent = 0.1 + 0.7 / (1 + (NINE / 2000) ** 2)
+    assert fit_scaling(NINE, bent[:, None] + rng.normal(0, 0.003, (9, 3))).misfit < 1e-6
+    assert fit_scaling(NINE, bent[:, None]).misfit is None
+
+
+def test_callers_replicates_follow_the_order_of_the_sizes():
+    errors = law(NINE, 0.4, 0.2, 3.0)[:, None] + np.random.default_rng(0).normal(0, 0.002, (9, 3))
+    stars = errors.mean(axis=1) + np.random.default_rng(1).normal(0, 0.002, (100, 9))
+    forward = fit_scaling(NINE, errors, resampled=stars)
+    assert fit_scaling(NINE[::-1], errors[::-1], resampled=stars[:, ::-1]).ci95 == forward.ci95
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def benjamini_hochberg(p: ArrayLike) -> F64:
     if values.ndim != 1 or np.any((v < 0) | (v > 1)):
         raise DataError("false discovery rate: expected p-values (m,) in [0, 1]")
     order = np.argsort(v, kind="stable")
-    scaled = v[order] * len(v) / np.arange(1, len(v) + 1)
+    scaled = v[order] * (len(v) / np.arange(1, len(v) + 1))
     q = np.full(values.shape, np.nan)
     adjusted = np.empty(len(v))
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)

@@ -14,12 +14,17 @@ from imgsynth.batch import F64
 
 ALPHA_BOUNDS = (0.02, 3.0)
 ALPHA_GRID: F64 = np.geomspace(*ALPHA_BOUNDS, 241)
+_AT_ONCE = 500_000  # numbers, above which the grid is gone through one α at a time
 
 
 def fit_rows(n: F64, weight: F64, y: F64, fixed: float | None) -> tuple[F64, F64, F64, F64]:
     """α, C, D and weighted squared error, each (B,), for means y (B, S) at sizes n (S,)."""
     grid = ALPHA_GRID[::3]  # ×1.065 a step; the profile has one valley, which the golden section follows down
-    at_grid = np.stack([given_alpha(n, weight, y, np.full(len(y), a), fixed)[2] for a in grid])  # (A, B)
+    rows = np.tile(y, (len(grid), 1)) if y.size * len(grid) < _AT_ONCE else None
+    if rows is not None:
+        at_grid = given_alpha(n, weight, rows, np.repeat(grid, len(y)), fixed)[2].reshape(len(grid), len(y))
+    else:
+        at_grid = np.stack([given_alpha(n, weight, y, np.full(len(y), a), fixed)[2] for a in grid])
     best = at_grid.argmin(axis=0)
     low = np.log(grid[np.maximum(best - 1, 0)])
     high = np.log(grid[np.minimum(best + 1, len(grid) - 1)])
@@ -30,7 +35,7 @@ def fit_rows(n: F64, weight: F64, y: F64, fixed: float | None) -> tuple[F64, F64
     return alpha, c, d, sse
 
 
-def _golden(function: Callable[[F64], F64], low: F64, high: F64, steps: int = 44) -> F64:
+def _golden(function: Callable[[F64], F64], low: F64, high: F64, steps: int = 34) -> F64:
     """Golden-section minimum of `function` in [low, high], elementwise."""
     ratio = (np.sqrt(5) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)
@@ -56,16 +61,16 @@ def given_alpha(n: F64, weight: F64, y: F64, alpha: F64, fixed: float | None) ->
     unit = reference**-alpha
 
     def cost(d: F64, c: F64) -> F64:
-        return (weight * (y - d[:, None] * x - c[:, None]) ** 2).sum(axis=1)
+        return np.asarray((y - d[:, None] * x - c[:, None]) ** 2 @ weight)
 
     total = weight.sum()
     if fixed is not None:
         d = np.broadcast_to(fixed * unit, alpha.shape)
-        c = np.clip((weight * (y - d[:, None] * x)).sum(axis=1) / total, 0, 1)
+        c = np.clip((y - d[:, None] * x) @ weight / total, 0, 1)
         return d / unit, c, cost(d, c)
-    mx, my = (x * weight).sum(axis=1) / total, (y * weight).sum(axis=1) / total
-    sxx = (weight * (x - mx[:, None]) ** 2).sum(axis=1)
-    d = (weight * (x - mx[:, None]) * (y - my[:, None])).sum(axis=1) / sxx
+    mx, my = x @ weight / total, y @ weight / total
+    sxx = (x - mx[:, None]) ** 2 @ weight
+    d = ((x - mx[:, None]) * (y - my[:, None])) @ weight / sxx
     c = my - d * mx
     inside = (d >= 0) & (c >= 0) & (c <= 1)
     if not inside.all():
@@ -76,8 +81,8 @@ def given_alpha(n: F64, weight: F64, y: F64, alpha: F64, fixed: float | None) ->
 
 def _on_edge(weight: F64, x: F64, y: F64, cost: Callable[[F64, F64], F64]) -> tuple[F64, F64]:
     """Best D, C, each (B,), on C = 0, C = 1 or D = 0: the answer where the box cuts off the free minimum."""
-    xx, xy, sx = ((weight * v).sum(axis=1) for v in (x * x, x * y, x))
-    middle = np.clip((weight * y).sum(axis=1) / weight.sum(), 0, 1)
+    xx, xy, sx = (v @ weight for v in (x * x, x * y, x))
+    middle = np.clip(y @ weight / weight.sum(), 0, 1)
     zero, one = np.zeros_like(xx), np.ones_like(xx)
     d = np.stack([np.maximum(xy / xx, 0), np.maximum((xy - sx) / xx, 0), zero])
     c = np.stack([zero, one, middle])

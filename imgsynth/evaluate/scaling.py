@@ -43,10 +43,12 @@ class ScalingFit:
     interval: the first knows the noise of the seeds (and of the test images, where the caller resampled
     those), the second the misfit of the law and the few degrees of freedom. `residual_sd` is that of single
     observations around the curve. `noise` tells whether the scatter was taken as constant or as proportional
-    to the error. `flips_at` is n* = (D/C)^(1/α), where D·n^-α has fallen to C: with fewer images most of the
-    error falls with their number, with more most of it is the transfer gap. It is None where it is not finite
-    (C = 0), and so are the ends of `flips_ci95`. `misfit` is the p-value of the law against the scatter of the seeds, where sizes have
-    several.
+    to the error.
+
+    `flips_at` is n* = (D/C)^(1/α), where D·n^-α has fallen to C: with fewer images most of the error falls
+    with their number, with more most of it is the transfer gap. It is None where it is not finite (C = 0),
+    and so are the ends of `flips_ci95`. `misfit` is the p-value of the law against the scatter of the seeds,
+    where sizes have several.
     """
 
     alpha: float
@@ -177,10 +179,10 @@ class Advice:
     """What the law says about rendering more than `n` images.
 
     `action` is "render more" where D·n^-α is the larger part of the error at `n`, "change the synthesis"
-    where C is (or where `factor` times more images would cut the error by less than the share asked for), "unknown"
-    where α is not identified. It is `certain` where `n` lies outside the interval of `flips_at`, the n at
-    which that flips. `gain` is the predicted fall of the error at `factor` times more images, with its
-    bootstrap interval; `floor` the share of today's error that no rendering removes, C / error(n).
+    where C is (or where `factor` times more images would cut the error by less than the share asked for),
+    "unknown" where α is not identified. It is `certain` where `n` lies outside the interval of `flips_at`,
+    the n at which that flips. `gain` is the predicted fall of the error at `factor` times more images, with
+    its bootstrap interval; `floor` the share of today's error that no rendering removes, C / error(n).
     """
 
     action: str

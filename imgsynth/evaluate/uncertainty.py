@@ -130,8 +130,8 @@ def flip_interval(
     from scipy.stats import f as f_distribution
 
     level = sse * (1 + f_distribution.ppf(0.95, 1, dof) / dof) - within
-    flips = np.geomspace(n[0] * 1e-3, n[-1] * 1e6, 600)
-    alpha = ALPHA_GRID[::2]
+    flips = np.geomspace(n[0] * 1e-3, n[-1] * 1e6, 400)
+    alpha = ALPHA_GRID[::4]
     with np.errstate(over="ignore"):
         shape = 1 + np.exp(-alpha[:, None, None] * (np.log(n) - np.log(flips)[:, None]))  # (A, flips, S)
     if fixed is None:
@@ -189,7 +189,7 @@ def prediction_interval(
     outer = np.array([0.0, 1.0])
     far = inside(outer)
     inner = np.full(2, np.clip(at, 0, 1))
-    for _ in range(30):
+    for _ in range(20):
         middle = (inner + outer) / 2
         held = inside(middle)
         inner, outer = np.where(held, middle, inner), np.where(held | far, outer, middle)
