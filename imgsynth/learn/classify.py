@@ -105,6 +105,14 @@ class Classifier:
         Raises:
             ModelError: for anything but such an array.
         """
+        return torch.softmax(torch.from_numpy(self.logits(images, batch)), dim=1).numpy()
+
+    def logits(self, images: U8, batch: int = 512) -> F32:
+        """The net's outputs (n, K) before the softmax, for images as in `predict`: what energy scores need.
+
+        Raises:
+            ModelError: as `predict`.
+        """
         images = np.asarray(images)
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3):
             raise ModelError(
@@ -117,7 +125,7 @@ class Classifier:
         with torch.inference_mode():
             for start in range(0, len(images), batch):
                 part = recolor(resize(images[start : start + batch], self.size), self.channels)
-                made.append(torch.softmax(self.net(normalized(to_tensor(part))).float(), dim=1).numpy())
+                made.append(self.net(normalized(to_tensor(part))).float().numpy())
         return np.concatenate(made)
 
     def save(self, folder: str | Path) -> None:
