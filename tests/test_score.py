@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ModelError
 from imgsynth.evaluate.bootstrap import bootstrap_mean, paired_difference, percentile_shares, resample_counts
 from imgsynth.evaluate.score import score_classifier, score_probabilities
+from imgsynth.evaluate.unknown import negative_energy, score_unknown
 
 
 def covered(draw, truth, trials=400, **how):
@@ -237,3 +239,87 @@ def test_probabilities_that_do_not_fit_are_refused():
         score_probabilities(np.full((2, 2), np.nan), [0, 1], ("a", "b"))
     with pytest.raises(DataError, match="finite probabilities"):
         score_probabilities(np.zeros((0, 2)), [], ("a", "b"))
+
+
+# Attributes and unknown classes
+
+
+def test_worst_group_is_the_least_accurate_value_of_the_attribute():
+    y = np.arange(300) % 2
+    weather = np.where(np.arange(300) < 200, "sun", "fog")
+    guess = np.where((weather == "fog") & (np.arange(300) % 5 == 0), 1 - y, y)
+    p = probabilities(guess, 2, np.full(300, 0.9))
+    score = score_probabilities(p, y, ("a", "b"), attribute=weather)
+    assert score.per_group == {"fog": 0.8, "sun": 1.0}
+    assert score.worst_group_accuracy.value == 0.8
+    # The binomial interval of 100 images: ± 1.96 · √(.8 · .2 / 100).
+    assert score.worst_group_accuracy.lo == pytest.approx(0.8 - 0.078, abs=0.02)
+    assert score.worst_group_accuracy.hi == pytest.approx(0.8 + 0.078, abs=0.02)
+    back = json.loads(json.dumps(score.to_json(), allow_nan=False))
+    assert back["worst_group_accuracy"]["mean"] == 0.8 and back["per_group"]["sun"] == 1
+    tracks = score_probabilities(p, y, ("a", "b"), np.arange(300) // 10, attribute=weather)
+    assert tracks.worst_group_accuracy.value == 0.8 and tracks.units == 30
+    perfect = score_probabilities(probabilities(y, 2, np.full(300, 0.9)), y, ("a", "b"), attribute=weather)
+    assert perfect.worst_group_accuracy == (1, pytest.approx(0.025 ** (1 / 100)), 1)
+    plain = score_probabilities(p, y, ("a", "b"))
+    assert plain.worst_group_accuracy is None and "per_group" not in plain.to_json()
+    with pytest.raises(DataError, match="attribute: expected 300"):
+        score_probabilities(p, y, ("a", "b"), attribute=weather[:-1])
+
+
+def test_auroc_and_fpr95_of_worked_examples():
+    score = score_unknown([3, 4, 5, 6], [1, 2, 3, 7], bootstrap=100)
+    # Pairs won: 4 · 2 + (½ + 3) + 0 of 16; the lowest known confidence lets 3 and 7 through.
+    assert score.auroc.value == pytest.approx(11.5 / 16) and score.fpr95.value == pytest.approx(2 / 4)
+    apart = score_unknown([2, 3], [0, 1], bootstrap=50)
+    assert apart.auroc.value == 1 and apart.fpr95.value == 0
+    assert score_unknown(np.arange(100), [4.5, 5.5, 50], bootstrap=50).fpr95.value == pytest.approx(2 / 3)
+
+
+def test_auroc_agrees_with_scikit_learn_and_its_interval_covers():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    truth = 0.8556  # Φ(1.5 / √2) for two unit normals 1.5 apart
+    hits = {"auroc": 0, "fpr95": 0}
+    fpr = 0.5575  # Φ(1.645 − 1.5)
+    for s in range(100):
+        known, unknown = rng.normal(1.5, 1, 120), rng.normal(0, 1, 80)
+        score = score_unknown(known, unknown, bootstrap=300, seed=s)
+        y = np.repeat([1, 0], [120, 80])
+        assert score.auroc.value == pytest.approx(roc_auc_score(y, np.concatenate([known, unknown])))
+        hits["auroc"] += score.auroc.lo <= truth <= score.auroc.hi
+        hits["fpr95"] += score.fpr95.lo <= fpr <= score.fpr95.hi
+    assert 88 <= hits["auroc"] <= 100 and 88 <= hits["fpr95"] <= 100
+    groups = np.repeat(np.arange(12), 10)
+    near = np.repeat(rng.normal(1.5, 1, 12), 10)
+    wide, narrow = (score_unknown(near, rng.normal(0, 1, 80), g, bootstrap=300).auroc for g in (groups, None))
+    assert wide.hi - wide.lo > 1.5 * (narrow.hi - narrow.lo)
+
+
+class WithLogits(Fixed):
+    def logits(self, images):
+        return 5 * self.predict(images)
+
+
+def test_unknown_classes_are_told_by_confidence():
+    p = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.5, 0.5]])
+    strangers = data_of([0, 0], ("eel",))
+    strangers = replace(strangers, images=strangers.images + 2)
+    for kind in (Fixed, WithLogits):
+        score = score_classifier(
+            kind(("a", "b"), p), data_of([0, 1], ("a", "b")), unknown=strangers, bootstrap=40
+        )
+        kinds = ["max_probability"] + ["energy"] * (kind is WithLogits)
+        assert list(score.unknown) == kinds and score.unknown["max_probability"].auroc.value == 1
+        assert score.accuracy.value == 1
+        back = json.loads(json.dumps(score.to_json(), allow_nan=False))
+        assert back["unknown"]["max_probability"]["fpr95"]["mean"] == 0
+    with pytest.raises(DataError, match="class 'a', which the model knows"):
+        score_classifier(Fixed(("a", "b"), p), data_of([0], ("a",)), unknown=data_of([0], ("a",)))
+    with pytest.raises(DataError, match="known images: expected finite"):
+        score_unknown([], [1.0])
+
+
+def test_energy_is_the_log_of_the_sum():
+    assert negative_energy([[0, 0], [1000, 1000]]) == pytest.approx(np.log(2) + np.array([0, 1000]))

@@ -192,20 +192,18 @@ def truth_side(truth: AnnotatedImages, order: I64, *, masks: bool) -> _Side:
     """The true objects in an order, with their areas, and masks where they are what is compared."""
     boxes = truth.boxes[order]
     area = box_area(boxes)
-    coded: list[dict[str, Any]] | None = None
+    coded = None
     if truth.masks is not None:
         texts, sizes = truth.masks[order], truth.sizes[truth.owner[order]]
         has = np.flatnonzero([bool(t) for t in texts])
         some = [coco_rle(str(texts[j]), sizes[j]) for j in has]
         area[has] = mask_area(some)
         if masks:
-            coded = [{} for _ in texts]
-            for j, one in zip(has, some, strict=True):
-                coded[j] = one
-            for j in set(range(len(texts))) - set(has.tolist()):
+            for j in [j for j, text in enumerate(texts) if not text]:
                 filled = np.asfortranarray(truth.mask(int(order[j])).astype(np.uint8))
-                area[j] = float(filled.sum())
-                coded[j] = pycocotools.mask.encode(filled)
+                area[j] = np.count_nonzero(filled)
+                some.insert(j, pycocotools.mask.encode(filled))
+            coded = some
     key = truth.owner * len(truth.classes) + truth.labels
     return _Side(key[order], boxes, area, truth.ignored[order], coded)
 

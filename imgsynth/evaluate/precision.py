@@ -106,7 +106,7 @@ class PrecisionTable:
         for c in np.flatnonzero(np.diff(self.curve)):
             rows = slice(self.curve[c], self.curve[c + 1])
             hits = np.cumsum(right[rows], axis=0)
-            best = hits / (np.cumsum(passed[rows], axis=0) + np.spacing(1))
+            best = hits / np.maximum(np.cumsum(passed[rows], axis=0), 1e-300)
             best = np.maximum.accumulate(best[::-1], axis=0)[::-1]
             reached = _recalls_reached(hits / np.maximum(share[c], 1e-300))
             gained = np.diff(reached, axis=0, prepend=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from imgsynth.batch import F64, I64, U8
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ModelError
 from imgsynth.evaluate.bootstrap import Estimate, percentile_shares, resample_counts, sum_by_group
+from imgsynth.evaluate.unknown import UnknownScore, max_probability, negative_energy, score_unknown
 
 ECE_BINS = 15
 LEVEL = 0.95
@@ -52,10 +53,15 @@ class Score:
     per_class: dict[str, float]  # accuracy of each class that has images
     confusion: I64  # (K, K) rows: true class, columns: predicted
     correct: NDArray[np.bool_]  # (n,) for paired comparison of models (bootstrap.paired_difference)
+    worst_group_accuracy: Estimate | None = (
+        None  # least accuracy of a value of the attribute, where one is given
+    )
+    per_group: dict[str, float] = field(default_factory=dict)  # accuracy of each value of the attribute
+    unknown: dict[str, UnknownScore] = field(default_factory=dict)  # by kind of confidence, where asked for
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but `correct`, as plain JSON values."""
-        return {
+        """Everything but `correct`, as plain JSON values; attributes and unknown classes where they are."""
+        out = {
             "data": self.name,
             "n": self.n,
             "resampled": {"units": self.units, "of": "images" if self.units == self.n else "groups"},
@@ -67,33 +73,69 @@ class Score:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
         }
+        if self.worst_group_accuracy is not None:
+            out |= {
+                "worst_group_accuracy": self.worst_group_accuracy.to_json(),
+                "per_group": self.per_group,
+            }
+        if self.unknown:
+            out["unknown"] = {kind: score.to_json() for kind, score in self.unknown.items()}
+        return out
 
 
 def score_classifier(
-    model: Predictor, data: LabelledImages, *, bootstrap: int = 2000, seed: int = 0
+    model: Predictor,
+    data: LabelledImages,
+    *,
+    attribute: ArrayLike | None = None,
+    unknown: LabelledImages | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
 ) -> Score:
     """Score `model` on `data`, classes matched by name.
+
+    `attribute` (n,) sorts the images by what should make no difference (weather, camera, class × background):
+    then the worst accuracy of a value is told. `unknown` are images of classes that the model does not know,
+    whatever their labels: then it is told how well confidence gives them away, by the largest probability
+    and, where the model has `logits`, by energy.
 
     Images of classes that the model has and the data lacks do no harm; answers with such a class count as
     wrong.
 
     Raises:
         ModelError: the data has images of a class that the model does not know.
-        DataError: no images.
+        DataError: no images, an attribute of another length, or unknown images of a class that it does know.
     """
     try:
         target = data.aligned(model.classes)
     except DataError as e:
         raise ModelError(f"the model does not fit the data: {e}") from e
+    if unknown is not None:
+        _check_unknown(model, unknown)
     probabilities = model.predict(target.images)
-    return score_probabilities(
+    score = score_probabilities(
         probabilities,
         target.labels,
         model.classes,
         target.groups,
+        attribute=attribute,
         bootstrap=bootstrap,
         seed=seed,
         name=data.name,
+    )
+    if unknown is None:
+        return score
+    confidences = {
+        "max_probability": [max_probability(p) for p in (probabilities, model.predict(unknown.images))]
+    }
+    if hasattr(model, "logits"):
+        confidences["energy"] = [negative_energy(model.logits(d.images)) for d in (target, unknown)]
+    return replace(
+        score,
+        unknown={
+            kind: score_unknown(a, b, target.groups, unknown.groups, bootstrap=bootstrap, seed=seed)
+            for kind, (a, b) in confidences.items()
+        },
     )
 
 
@@ -103,6 +145,7 @@ def score_probabilities(
     classes: Sequence[str],
     groups: ArrayLike | None = None,
     *,
+    attribute: ArrayLike | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
     name: str = "",
@@ -132,6 +175,7 @@ def score_probabilities(
         # Pearson (1934) knows better; it counts images, groups or not.
         lo[:3] = [_faultless_bound(m) for m in (len(y), len(y), held[held > 0].min())]
     estimates = [Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, lo, hi, strict=True)]
+    of_group, worst = _worst_group(correct, attribute, groups, bootstrap, seed)
     confusion = np.bincount(y * k + guess, minlength=k * k).reshape(k, k).astype(np.int64)
     return Score(
         name=name,
@@ -145,7 +189,47 @@ def score_probabilities(
         per_class={c: float(confusion[i, i] / held[i]) for i, c in enumerate(classes) if held[i]},
         confusion=confusion,
         correct=correct,
+        worst_group_accuracy=worst,
+        per_group=of_group,
     )
+
+
+def _worst_group(
+    correct: NDArray[np.bool_],
+    attribute: ArrayLike | None,
+    groups: ArrayLike | None,
+    bootstrap: int,
+    seed: int,
+) -> tuple[dict[str, float], Estimate | None]:
+    """Accuracy of each value of the attribute, and the least of them with its interval.
+
+    A value that a resample lacks does not count in it.
+    """
+    if attribute is None:
+        return {}, None
+    column = np.asarray(attribute)
+    if column.shape != correct.shape:
+        raise DataError(f"attribute: expected {len(correct)}, one an image, got shape {column.shape}")
+    names, at = np.unique(column.astype(str), return_inverse=True)
+    rows, g = np.arange(len(at)), len(names)
+    sums = np.zeros((len(at), 2 * g + ECE_BINS))
+    sums[rows, at], sums[rows, g + at] = 1, correct
+    sums = sum_by_group(sums, groups)
+    draws = np.concatenate([_figures(c @ sums, g)[:, 2] for c in resample_counts(len(sums), bootstrap, seed)])
+    held, right = sums[:, :g].sum(axis=0), sums[:, g : 2 * g].sum(axis=0)
+    lo, hi = np.quantile(draws, percentile_shares(len(sums), LEVEL))
+    if correct.all():
+        lo = _faultless_bound(int(held.min()))
+    worst = float(np.min(right / held))
+    shares = {str(name): float(r / h) for name, r, h in zip(names, right, held, strict=True)}
+    return shares, Estimate(worst, float(min(lo, worst)), float(max(hi, worst)))
+
+
+def _check_unknown(model: Predictor, unknown: LabelledImages) -> None:
+    known = [c for c, n in zip(unknown.classes, unknown.counts(), strict=True) if n and c in model.classes]
+    if not len(unknown) or known:
+        what = f"class {known[0]!r}, which the model knows" if known else "no images"
+        raise DataError(f"{unknown.name}: images of unknown classes expected, but it has {what}")
 
 
 def _features(y: I64, k: int, correct: NDArray[np.bool_], confidence: F64) -> F64:
