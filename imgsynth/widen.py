@@ -161,13 +161,67 @@ def scaled(law: Distribution, factor: float, field: Field | None = None) -> Dist
         return law
     if factor == 0:
         return _held(law)
-    bounds = (-np.inf, np.inf)
-    if field is not None:
-        middle = np.asarray(law.median(), float) if law.kind in ("number", "vector") else np.zeros(1)
-        low = field.ge if field.gt is None else field.gt + _MARGIN * (float(middle.min()) - field.gt)
-        high = field.le if field.lt is None else field.lt - _MARGIN * (field.lt - float(middle.max()))
-        bounds = (-np.inf if low is None else low, np.inf if high is None else high)
-    return _scaled(law, factor, bounds)
+    return _scaled(law, factor, _bounds(law, field))
+
+
+def _bounds(law: Distribution, field: Field | None) -> tuple[float, float]:
+    """What a field accepts of a law's numbers; a little inside of an open bound."""
+    if field is None:
+        return -np.inf, np.inf
+    middle = np.asarray(law.median(), float) if law.kind in ("number", "vector") else np.zeros(1)
+    low = field.ge if field.gt is None else field.gt + _MARGIN * (float(middle.min()) - field.gt)
+    high = field.le if field.lt is None else field.lt - _MARGIN * (field.lt - float(middle.max()))
+    return -np.inf if low is None else low, np.inf if high is None else high
+
+
+def tunable(plan: Plan) -> list[str]:
+    """Leaves of one number whose range can be moved: what `moved` takes, and what is no seed or class."""
+    fixed = class_leaves(plan)
+    return [
+        leaf.path
+        for leaf in plan.varying
+        if isinstance(leaf.distribution, Uniform | LogUniform | Normal | Integer | Beta)
+        and leaf.path not in fixed
+        and not leaf.path.endswith(".seed")
+    ]
+
+
+def moved(spec: SceneSpec, moves: Mapping[str, tuple[float, float]]) -> SceneSpec:
+    """The scene with ranges moved: path → (shift in half-widths of the range as written, factor of its
+    width).
+
+    The half-width of a normal is its sd, that of a log_uniform is in the logarithm.
+
+    Raises:
+        SceneError: a path whose range cannot be moved.
+    """
+    plan = Plan(spec)
+    valid, laws = tunable(plan), {}
+    for path, (shift, factor) in moves.items():
+        if path not in valid:
+            raise SceneError(f"is no range of numbers that can be tuned{nearest(path, valid)}", path=path)
+        leaf = plan.leaves[path]
+        law = scaled(leaf.distribution, factor, leaf.field)
+        laws[path] = _shifted(leaf.distribution, law, shift, _bounds(leaf.distribution, leaf.field))
+    out: SceneSpec = _with_laws(spec, "", laws)
+    return out
+
+
+def _shifted(written: Any, law: Any, shift: float, bounds: tuple[float, float]) -> Distribution:
+    if shift == 0:
+        return law
+    if isinstance(law, LogUniform):
+        by = (written.high / written.low) ** (shift / 2)
+        ends = [_plain(min(max(v * by, bounds[0]), bounds[1])) for v in (law.low, law.high)]
+        return LogUniform(*ends)
+    half = written.sd if isinstance(written, Normal) else (written.high - written.low) / 2
+    low, high = (_plain(min(max(v + shift * half, bounds[0]), bounds[1])) for v in (law.low, law.high))
+    if isinstance(law, Normal):
+        center = _plain(law.center + shift * half)
+        return law if low >= high else Normal(center, law.sd, low, high)
+    if isinstance(law, Integer):
+        return Integer(round(low), round(high))
+    return replace(law, low=low, high=high)
 
 
 def _held(law: Distribution) -> Distribution:
