@@ -75,6 +75,61 @@ class ClassifyLearner:
             return np.asarray(model.predict(images), np.float32)
 
 
+@dataclass(frozen=True)
+class DetectLearner:
+    """The detector of `imgsynth.learn`, of boxes or masks. `config` is a DetectorConfig; picklable."""
+
+    config: Any
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a training."""
+        return int(self.config.steps)
+
+    @property
+    def threads(self) -> int:
+        """Threads of one training; part of the settings, since their number changes the last bits."""
+        return int(self.config.threads)
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self.config)
+
+    def phase(self, steps: int, changes: Mapping[str, Any]) -> DetectLearner:
+        """The same for so many steps, some settings changed."""
+        return DetectLearner(replace(self.config, **{**changes, "steps": steps}))
+
+    def train(
+        self,
+        data: Any,
+        seed: int,
+        weights: NDArray[Any] | None,
+        progress: Any,
+        checkpoint: Path,
+        start: Path | None,
+    ) -> Any:
+        """Train; the state goes to `checkpoint` now and then, and training goes on from it."""
+        from imgsynth.learn.detect_trainer import train_detector
+
+        config = _from(self.config, start)
+        return train_detector(
+            data, config, seed=seed, weights=weights, progress=progress, checkpoint=checkpoint
+        )
+
+    def load(self, path: Path) -> Any:
+        """Read a saved detector."""
+        from imgsynth.learn.detect import Detector
+
+        return Detector.load(path)
+
+    def predict(self, model: Any, images: Any) -> Any:
+        """What the model finds, on as many threads wherever it runs."""
+        from imgsynth.learn.loop import threads
+
+        with threads(self.threads):
+            return model.predict(images)
+
+
 def _from(config: Any, start: Path | None) -> Any:
     return config if start is None else replace(config, weights=str(start / WEIGHTS))
 
@@ -85,20 +140,28 @@ def learners(study: Study) -> dict[str, Learner]:
     Raises:
         SceneError: an unknown or unfit setting, at its line.
     """
-    config: Any
-    make: Callable[[Any], Learner]
-    from imgsynth.learn.classify import ClassifierConfig
-
-    config, make = ClassifierConfig, ClassifyLearner
     spec = study.spec
+    config, make, fixed = _kind(spec.task)
     nets = spec.nets or {str(spec.learner.get("net", DEFAULT_NET)): {}}
     made: dict[str, Learner] = {}
     for name, settings in nets.items():
-        given = [(("learner",), spec.learner), (("nets", name), settings)]
+        given = [((), fixed), (("learner",), spec.learner), (("nets", name), settings)]
         made[name] = make(_config(study, config, given))
         if spec.finetune.learner:
             _config(study, config, [*given, (("finetune", "learner"), spec.finetune.learner)])
     return made
+
+
+def _kind(task: str) -> tuple[Any, Callable[[Any], Learner], dict[str, Any]]:
+    """The task's configuration and learner, and settings that a study fixes unless it says otherwise."""
+    if task == "classify":
+        from imgsynth.learn.classify import ClassifierConfig
+
+        return ClassifierConfig, ClassifyLearner, {}
+    from imgsynth.learn.detect import DetectorConfig
+
+    # A thread each: two trainings side by side are done sooner than one after the other on two threads.
+    return DetectorConfig, DetectLearner, {"masks": task == "segment", "threads": 1}
 
 
 def _config(study: Study, kind: Any, given: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> Any:
@@ -111,9 +174,11 @@ def _config(study: Study, kind: Any, given: Sequence[tuple[tuple[str, ...], Mapp
             if key not in names:
                 raise study.error(f"unknown key{nearest(str(key), names)}", *where, key)
             settings[key], came[key] = value, where
+    if settings.get("masks", False) != (study.spec.task == "segment"):
+        raise study.error("masks are what task: segment is for", *came["masks"], "masks")
     try:
         return kind.of(settings)
     except ModelError as error:
         said = str(error).partition(": ")[2]
         name = said.partition(":")[0]
-        raise study.error(said, *(*came[name], name) if name in came else ("learner",)) from None
+        raise study.error(said, *(*came[name], name) if came.get(name) else ("learner",)) from None

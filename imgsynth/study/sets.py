@@ -126,7 +126,8 @@ def _rendered(
 
 def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[str, Any]) -> Sets:
     """All sets with the classes and in the form of the real training set; says what was changed."""
-    model = real["train"]
+    model = _with_names(real["train"], [*real.values(), *synthetic.values()])
+    real = {**real, "train": model}
     wanted, shown = _held(model), set[str]()
     notes: list[str] = []
     everything: list[tuple[tuple[str, ...], Any]] = [(("real", part), data) for part, data in real.items()]
@@ -136,6 +137,8 @@ def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[s
         shown |= _held(data)
     done = []
     for key, data in everything:
+        if getattr(data, "unnamed", False):
+            data = data.aligned(model.classes)
         extra = _held(data) - wanted
         missing = wanted - shown if key[0] == "synthetic" else set()
         if extra or missing:
@@ -145,6 +148,14 @@ def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[s
         done.append(conformed)
     train, validation, test, *rest = done
     return Sets(train, validation, test, dict(zip(synthetic, rest, strict=True)), notes)
+
+
+def _with_names(train: Any, others: Sequence[Any]) -> Any:
+    """The training set with class names, where its files have only numbers and another set has names."""
+    named = next((data for data in others if not getattr(data, "unnamed", False)), None)
+    if getattr(train, "unnamed", False) and named is not None:
+        return train.aligned(named.classes)
+    return train
 
 
 def _held(data: Any) -> set[str]:

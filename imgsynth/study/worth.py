@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from imgsynth.evaluate.worth import transfer, verdict
+from imgsynth.evaluate.worth import benjamini_hochberg, transfer, verdict
 from imgsynth.study.curves import RealCurve
 from imgsynth.study.measure import Measured, Tables, resample_headline
 from imgsynth.study.plan import Plan
@@ -16,6 +16,7 @@ from imgsynth.study.resample import SHARE, Resampler, degrees_of_freedom, interv
 from imgsynth.study.spec_arms import arm_of
 from imgsynth.study.task import ClassPair, Table, Task
 
+FALSE_DISCOVERIES = 0.05  # the rate at which differences of classes are said to be there
 _BACK_STREAM, _NET_STREAM = 90, 10_000  # of the seeds' draws
 
 
@@ -56,7 +57,7 @@ def worth_of_arms(measured: Measured, real: RealCurve, plan: Plan) -> dict[str, 
 
 def class_deltas(task: Task, arms: Tables, measured: Measured, data: Any) -> dict[str, Any]:
     """Arm − real of every class, tested all at once at a false discovery rate of 5 %."""
-    out = {}
+    out: dict[str, list[dict[str, Any]]] = {}
     for arm in arms:
         if arm == "real":
             continue
@@ -68,6 +69,11 @@ def class_deltas(task: Task, arms: Tables, measured: Measured, data: Any) -> dic
         ]
         pair = ClassPair(a.mean(axis=0) - b.mean(axis=0), star, np.array(freedom))
         out[arm] = [row.to_json() for row in task.deltas(arms[arm], arms["real"], data, pair)]
+    rows = [row for of_arm in out.values() for row in of_arm]
+    found = benjamini_hochberg([np.nan if row["p"] is None else row["p"] for row in rows])
+    for row, q in zip(rows, found, strict=True):  # the whole matrix is one family of tests
+        row["q"] = None if np.isnan(q) else float(q)
+        row["significant"] = bool(q <= FALSE_DISCOVERIES)
     return out
 
 
