@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from drawn import draw, header
 from hypothesis import given
@@ -20,7 +23,7 @@ from imgsynth.dataset import Dataset, commit, create, rle, write_part
 from imgsynth.dataset.annotated import concat_annotated
 from imgsynth.dataset.annotated_sources import load_annotated
 from imgsynth.dataset.photos import groups_of
-from imgsynth.dataset.polygons import fill, polygon_text
+from imgsynth.dataset.polygons import polygon_texts
 from imgsynth.dataset.sources import load_for
 from imgsynth.errors import DataError
 from imgsynth.formats import export
@@ -41,58 +44,65 @@ def photo(path: Path, size=SIZE, seed=0, **how) -> np.ndarray:
 # --- masks
 
 
-@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.data())
-def test_a_window_is_encoded_as_the_whole_frame_is(mask, data):
-    h, w = mask.shape
-    y, x = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 4))
-    whole = np.zeros((h + 7, w + 6), bool)
-    whole[y : y + h, x : x + w] = mask
-    text = rle.encode(mask, (x, y), whole.shape)
-    assert text == cocomask.encode(np.asfortranarray(whole.astype(np.uint8)))["counts"].decode()
-    assert np.array_equal(rle.decode(rle.encode_counts(rle.decode_counts(text)), whole.shape), whole)
+def polygon_mask(polygons, size):
+    (text,) = polygon_texts([polygons], size)
+    return rle.decode(text, size) if text else np.zeros(size, bool)
 
 
-@given(
-    st.lists(st.tuples(st.floats(-5, 15), st.floats(-5, 15)), min_size=3, max_size=9),
-    st.tuples(st.integers(1, 10), st.integers(1, 10)),
-)
-def test_a_polygon_holds_the_pixels_whose_centres_it_winds_around(corners, size):
-    path = np.array(corners)
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_run_lengths_as_a_list_become_the_text_that_coco_writes(mask):
+    text = cocomask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    assert rle.encode_counts(rle.decode_counts(text).tolist()) == text
+
+
+corner = st.tuples(st.floats(-5, 15), st.floats(-5, 15))
+polygons = st.lists(st.lists(corner, min_size=3, max_size=7), min_size=1, max_size=3)
+
+
+@given(st.lists(polygons, min_size=1, max_size=3), st.tuples(st.integers(1, 10), st.integers(1, 10)))
+def test_a_polygon_holds_the_pixels_whose_centres_it_winds_around(objects, size):
+    objects = [[np.array(path) for path in one] for one in objects]
+    texts = polygon_texts(objects, size)
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
-    at = path[None, None] - np.stack([x, y], -1)[:, :, None]
-    # Independent of scan lines: the angles under which a centre sees the edges add up to 2π a turn.
-    a, b = at[..., 0] + 1j * at[..., 1], np.roll(at[..., 0] + 1j * at[..., 1], -1, axis=2)
-    clear = (np.abs(a).min(axis=2) > 1e-3) & (np.abs(np.angle(b * a.conj())).max(axis=2) < np.pi - 1e-3)
-    with np.errstate(invalid="ignore"):
-        turns = np.rint(np.angle(b * a.conj()).sum(axis=2) / (2 * np.pi))
-    mask = rle.decode(polygon_text([path], size), size)
-    assert np.array_equal(mask[clear], (turns != 0)[clear])
+    for one, text in zip(objects, texts, strict=True):
+        wound, clear = np.zeros(size, bool), np.ones(size, bool)
+        for path in one:
+            # Independent of scan lines: the angles under which a centre sees the edges add up to 2π a turn.
+            a = (path[:, 0] + 1j * path[:, 1]) - (x + 1j * y)[..., None]
+            angle = np.angle(np.roll(a, -1, axis=2) * a.conj())
+            clear &= (np.abs(a).min(axis=2) > 1e-3) & (np.abs(angle).max(axis=2) < np.pi - 1e-3)
+            wound |= np.rint(angle.sum(axis=2) / (2 * np.pi)) != 0
+        mask = rle.decode(text, size) if text else np.zeros(size, bool)
+        assert np.array_equal(mask[clear], wound[clear])
+        if text:
+            whole = cocomask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+            assert text == whole
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))).filter(lambda m: m.any()))
-def test_the_exported_outline_of_a_mask_is_filled_to_the_mask_without_its_holes(mask):
-    out, (x, y) = fill([polygon(mask)], mask.shape)
-    whole = np.zeros_like(mask)
-    whole[y : y + out.shape[0], x : x + out.shape[1]] = out
-    assert np.all(whole >= mask)
-    ring = np.ones((5, 5), bool)
-    ring[2, 2] = False
-    assert fill([polygon(ring)], ring.shape)[0].all()
+def test_the_exported_outline_of_a_mask_gives_the_mask_without_its_holes(mask):
+    assert np.array_equal(polygon_mask([polygon(mask)], mask.shape), without_holes(mask))
+
+
+def without_holes(mask: np.ndarray) -> np.ndarray:
+    pieces, count = ndimage.label(mask)
+    filled = [ndimage.binary_fill_holes(np.pad(pieces == k, 1), np.ones((3, 3))) for k in range(1, count + 1)]
+    return np.any(filled, axis=0)[1:-1, 1:-1]
 
 
 def test_polygons_of_one_object_are_united_and_a_hole_walked_backwards_stays_open():
     square = np.array([[1, 1], [9, 1], [9, 9], [1, 9]], float)
     hole = np.array([[3, 3], [3, 7], [7, 7], [7, 3]], float)
-    text = polygon_text([square, square + 4], (20, 20))
-    assert rle.decode(text, (20, 20)).sum() == 64 + 64 - 16
+    assert polygon_mask([square, square + 4], (20, 20)).sum() == 64 + 64 - 16
     path = np.concatenate([square, square[:1], hole, hole[:1], square[:1]])
-    assert rle.decode(polygon_text([path], (20, 20)), (20, 20)).sum() == 64 - 16
+    assert polygon_mask([path], (20, 20)).sum() == 64 - 16
+    assert polygon_texts([[square * 0.01], []], (20, 20)) == ["", ""] and polygon_texts([], (4, 4)) == []
 
 
 def test_a_polygon_that_would_fill_memory_is_refused():
-    zigzag = np.tile([[0.0, 0.0], [1.0, 16000.0]], (4000, 1))
-    with pytest.raises(DataError, match=r"crosses 1[0-9]+ pixel rows"):
-        polygon_text([zigzag], (16000, 16000))
+    zigzag = np.tile([[0.0, 0.0], [16000.0, 1.0]], (4000, 1))
+    with pytest.raises(DataError, match="edges cross 128000000 columns"):
+        polygon_texts([[zigzag]], (16000, 16000))
 
 
 # --- COCO
@@ -490,9 +500,7 @@ def test_data_yaml_with_a_split_of_its_own(tmp_path):
     data = load_annotated(f"{sheet}#validation")
     assert data.names.tolist() == ["valid/images/10.png", "valid/images/11.png"]
     assert data.name.endswith("data.yaml#validation") and len(load_annotated(str(sheet))) == 4
-    with pytest.raises(
-        DataError, match=r"its own split in data.yaml has no part 'test', only train, validation"
-    ):
+    with pytest.raises(DataError, match=r"its own split has no part 'test', only train, validation"):
         load_annotated(f"{sheet}#test")
     (tmp_path / "train.txt").write_text("./train/images/1.png\n")
     sheet.write_text(
@@ -550,6 +558,23 @@ def test_yolo_sets_that_are_not_whole(tmp_path):
             load_annotated(str(tmp_path))
 
 
+def test_yolo_folders_by_part_and_labels_beside_images(tmp_path):
+    for part, seed in (("train", 0), ("val", 5)):
+        (tmp_path / "labels" / part).mkdir(parents=True)
+        for k in range(2):
+            photo(tmp_path / "images" / part / f"{seed + k}.png", seed=seed + k)
+            (tmp_path / "labels" / part / f"{seed + k}.txt").write_text(BOX)
+    assert len(load_annotated(str(tmp_path))) == 4
+    names = load_annotated(f"{tmp_path}#validation").names.tolist()
+    assert names == ["images/val/5.png", "images/val/6.png"]
+    flat = tmp_path / "images" / "elsewhere" / "flat"  # below a folder called images, and yet no part of it
+    photo(flat / "1.png")
+    (flat / "1.txt").write_text(POLYGON)
+    (flat / "classes.txt").write_text("cup\n")
+    data = load_annotated(str(flat))
+    assert data.classes == ("cup",) and data.boxes.tolist() == [[4, 6, 16, 18]]
+
+
 def test_slivers_smaller_than_a_pixel_are_ignored(tmp_path):
     yolo(tmp_path, (POLYGON + "0 0.5 0.5 0.5001 0.5 0.5 0.5001\n",))
     data = load_annotated(str(tmp_path), masks=True)
@@ -590,6 +615,23 @@ def test_a_dataset_of_imgsynth(ours):
     assert np.array_equal(copy[2], data.images[2])
 
 
+def test_a_dataset_whose_table_is_another_is_one_clear_line(ours, tmp_path):
+    shutil.copytree(ours, tmp_path / "set")
+    table = pq.read_table(tmp_path / "set" / "instances.parquet")
+    bare = table.drop_columns(["rle_visible"])
+    odd = table.set_column(0, "frame", pa.array(["x"] * len(table)))
+    far = table.set_column(0, "frame", pa.array(range(999, 999 + len(table)), pa.int64()))
+    for other, message in (
+        (bare, "not the table"),
+        (odd, "not the table"),
+        (far, "owner: expected ascending"),
+    ):
+        pq.write_table(other, tmp_path / "set" / "instances.parquet")
+        with pytest.raises(DataError, match=message) as caught:
+            load_annotated(str(tmp_path / "set"), masks=True)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("fmt", EXPORTS)
 def test_every_export_is_read_back(fmt, ours, tmp_path):
     export(Dataset(ours), fmt, tmp_path / "out")
@@ -608,12 +650,6 @@ def test_every_export_is_read_back(fmt, ours, tmp_path):
     if fmt == "yolo-seg":
         for j in range(len(data.owner)):
             assert np.array_equal(back.mask(j), without_holes(data.mask(j)))  # a polygon has none
-
-
-def without_holes(mask: np.ndarray) -> np.ndarray:
-    pieces, count = ndimage.label(mask)
-    filled = [ndimage.binary_fill_holes(np.pad(pieces == k, 1), np.ones((3, 3))) for k in range(1, count + 1)]
-    return np.any(filled, axis=0)[1:-1, 1:-1]
 
 
 def test_parts_of_one_set_share_nothing_and_keep_groups_whole(tmp_path):

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from imgsynth.batch import I64, U8
+from imgsynth.batch import U8
 from imgsynth.dataset import codec, manifest
 from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.dataset.coco_file import find_coco, read_coco
@@ -127,21 +129,26 @@ class FrameImages:
 def _dataset(root: Path, name: str, masks: bool) -> AnnotatedImages:
     """A dataset that imgsynth wrote: its labelled instances with a visible pixel, all of its classes."""
     dataset = Dataset(root)
-    rows = dataset.instances
-    class_id, area = (rows.column(c).to_numpy() for c in ("class_id", "area_visible"))
-    kept: I64 = np.flatnonzero((class_id > 0) & (area > 0)).astype(np.int64)
-    rows = rows.take(kept)
-    labels = rows.column("class_id").to_numpy().astype(np.int64) - 1
-    texts = np.array(rows.column("rle_visible").to_pylist(), object) if masks else None
+    try:
+        rows = dataset.instances.select(["frame", "class_id", "area_visible", "box_visible", "rle_visible"])
+        rows = rows.filter((pc.field("class_id") > 0) & (pc.field("area_visible") > 0))
+        frame, class_id = (rows.column(c).to_numpy().astype(np.int64) for c in ("frame", "class_id"))
+        boxes = np.array(rows.column("box_visible").to_pylist(), np.float64).reshape(-1, 4)
+        texts = np.array([str(t) for t in rows.column("rle_visible").to_pylist()], object) if masks else None
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as e:
+        where = root / manifest.INSTANCES
+        raise DataError(f"{where}: not the table that imgsynth writes: {str(e).splitlines()[0]}") from None
+    if len(rows) == 0:
+        raise DataError(f"{root}: {len(dataset)} images and not one labelled object that can be seen")
     paths = tuple(dataset.path("image", i) for i in range(len(dataset)))
     return AnnotatedImages(
         images=FrameImages(paths, dataset.size, dataset.header.channels),
         sizes=np.tile(np.array(dataset.size, np.int64), (len(dataset), 1)),
-        owner=rows.column("frame").to_numpy().astype(np.int64) - dataset.header.start,
-        boxes=np.array(rows.column("box_visible").to_pylist(), np.float64).reshape(-1, 4),
-        labels=labels,
+        owner=frame - dataset.header.start,
+        boxes=boxes,
+        labels=class_id - 1,
         masks=texts,
-        ignored=np.zeros(len(kept), bool),
+        ignored=np.zeros(len(rows), bool),
         classes=dataset.classes,
         groups=None,
         names=np.array([p.name for p in paths]),

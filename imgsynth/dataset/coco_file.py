@@ -13,8 +13,7 @@ import numpy as np
 from imgsynth.batch import F64
 from imgsynth.dataset import rle
 from imgsynth.dataset.annotated import AnnotatedImages
-from imgsynth.dataset.photos import EMPTY, Found, Photo, assemble, checked_box, inside, sized
-from imgsynth.dataset.polygons import polygon_text
+from imgsynth.dataset.photos import Found, Photo, assemble, checked_box, inside, sized
 from imgsynth.errors import DataError
 
 MAX_BYTES = 1 << 30  # of JSON; COCO's own largest file has 450 MB
@@ -78,8 +77,8 @@ def _object(entry: Mapping[str, Any], label: int, size: tuple[int, int], where: 
     return Found(label, box, text, crowd)
 
 
-def _mask(shape: Any, size: tuple[int, int], where: str) -> str:
-    """The run-length text of COCO's three ways to say a mask; "" where there is none."""
+def _mask(shape: Any, size: tuple[int, int], where: str) -> str | tuple[F64, ...]:
+    """The run-length text or the polygons of COCO's three ways to say a mask; "" where there is none."""
     if not shape:
         return ""
     height, width = size
@@ -94,11 +93,12 @@ def _mask(shape: Any, size: tuple[int, int], where: str) -> str:
             runs = rle.decode_counts(text)
             if (runs < 0).any() or runs.sum() != height * width:
                 raise DataError(f"runs fill {runs.sum()} pixels, the image has {height * width}")
-            return text if runs[1::2].any() else EMPTY
+            if not runs[1::2].any():
+                raise DataError("a mask without a pixel")
+            return text
         if not isinstance(shape, list):
             raise DataError(f"expected polygons or run lengths, got {type(shape).__name__}")
-        text = polygon_text([_polygon(p) for p in shape], size)
-        return text if len(rle.decode_counts(text)) > 1 else EMPTY
+        return tuple(_polygon(p) for p in shape)
     except (DataError, ValueError, OverflowError) as e:
         raise DataError(f"{where}: {e}") from None
 
@@ -121,7 +121,7 @@ def _categories(data: Mapping[str, Any], path: Path) -> tuple[list[str], dict[An
     supers = set()
     for k, entry in enumerate(data["categories"]):
         where = f"{path}: categories[{k}]"
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
             raise DataError(f"{where}: expected an object with id and name")
         ident = _key(entry.get("id"), where)
         if ident in names:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import I64, U8
+from imgsynth.batch import F64, I64, U8
 from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.dataset.folders import SUFFIXES, TRACK, image_size, read_image
+from imgsynth.dataset.polygons import polygon_texts
 from imgsynth.errors import DataError
 
 MAX_CLASSES = 10_000
@@ -55,7 +56,7 @@ class Found:
 
     label: int
     box: Box  # xyxy within the image
-    mask: str = ""  # COCO's run-length text
+    mask: str | tuple[F64, ...] = ""  # COCO's run-length text, or polygons; "": none
     ignored: bool = False
 
 
@@ -143,8 +144,7 @@ def assemble(
     for what, count, limit in (("objects", len(found), MAX_OBJECTS), ("classes", len(classes), MAX_CLASSES)):
         if count > limit:
             raise DataError(f"{where}: {count} {what}; at most {limit} are read")
-    texts, said = _masks(found, where) if masks else (None, "")
-    tiny = np.array([masks and one.mask == EMPTY for one in found], bool)
+    texts, tiny, said = _masks(photos, where) if masks else (None, np.zeros(len(found), bool), "")
     sizes = np.array([photo.size for photo in photos], np.int64)
     return AnnotatedImages(
         images=FileImages(tuple(photo.path for photo in photos), sizes),
@@ -163,23 +163,29 @@ def assemble(
     )
 
 
-EMPTY = "empty"  # in Found: a mask that holds no pixel's centre
-
-
-def _masks(found: Sequence[Found], where: Path) -> tuple[NDArray[Any], str]:
-    texts = np.array([one.mask for one in found], object)
-    bare, tiny = int(np.sum(texts == "")), int(np.sum(texts == EMPTY))
-    if bare == len(texts):
+def _masks(photos: Sequence[Photo], where: Path) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
+    """The texts (m,), which objects are too small to hold the centre of a pixel (m,), and what to say."""
+    texts: list[str] = []
+    bare: list[bool] = []
+    for photo in photos:
+        bare += [not one.mask for one in photo.objects]
+        drawn = [one.mask for one in photo.objects if isinstance(one.mask, tuple)]
+        try:
+            made = iter(polygon_texts(drawn, photo.size))
+        except DataError as e:
+            raise DataError(f"{photo.path}: {e}") from None
+        texts += [next(made) if isinstance(one.mask, tuple) else one.mask for one in photo.objects]
+    if all(bare):
         raise DataError(
             f"{where}: has boxes but no masks (polygons or run lengths), which this task learns and scores; "
             "--task detect reads it"
         )
-    texts[texts == EMPTY] = ""
+    tiny = np.array([not text and not b for text, b in zip(texts, bare, strict=True)], bool)
     said = [
-        f"{bare} of {len(texts)} objects have no mask: their boxes are filled" if bare else "",
-        f"{tiny} objects smaller than a pixel are ignored" if tiny else "",
+        f"{sum(bare)} of {len(texts)} objects have no mask: their boxes are filled" if any(bare) else "",
+        f"{tiny.sum()} objects smaller than a pixel are ignored" if tiny.any() else "",
     ]
-    return texts, "; ".join(s for s in said if s)
+    return np.array(texts, object), tiny, "; ".join(s for s in said if s)
 
 
 def groups_of(names: Sequence[str]) -> NDArray[Any] | None:

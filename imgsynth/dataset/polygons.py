@@ -1,61 +1,76 @@
-"""Polygons as masks: a pixel is inside where its centre is."""
+"""Polygons as run-length masks, straight from their corners: no mask is ever drawn.
+
+A pixel is inside where its centre is. COCO's run lengths go down the columns, so the line through the centres
+of each column is cut by the edges, and the cuts are the ends of the runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from imgsynth.batch import F64
+from imgsynth.batch import F64, I64
 from imgsynth.dataset import rle
 from imgsynth.errors import DataError
 
-MAX_CROSSINGS = 50_000_000  # of edges with pixel rows: bounds the memory that one hostile polygon can take
+MAX_CROSSINGS = 20_000_000  # of edges with columns: bounds the memory that one hostile image can take
+
+Polygons = Sequence[F64]  # of one object, (k, 2) corners (x, y) each
 
 
-def polygon_text(polygons: Sequence[F64], size: tuple[int, int]) -> str:
-    """COCO's run-length text of the union of polygons (k, 2) of corners (x, y) in a (height, width) frame."""
-    mask, corner = fill(polygons, size)
-    return rle.encode(mask, corner, size)
-
-
-def fill(polygons: Sequence[F64], size: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
-    """The pixels whose centre any of the polygons winds around (winding number other than 0).
+def polygon_texts(objects: Sequence[Polygons], size: tuple[int, int]) -> list[str]:
+    """COCO's run-length text of each object of a (height, width) image: the pixels whose centre any of its
+    polygons winds around (winding number other than 0); "" where there is none.
 
     So a path along pixel edges gives those pixels exactly; lines of no width and doubled parts change
     nothing; a path that goes around its hole the other way leaves the hole open.
 
-    Returns:
-        The mask of a window (h, w), which holds all of it, and the window's top left pixel (x, y).
-
     Raises:
-        DataError: a polygon with more crossings than any drawn object has.
+        DataError: more edges than any drawn objects have.
     """
     height, width = size
-    corners = np.concatenate(list(polygons))
-    limit = np.array([width, height])
-    low = np.clip(np.floor(corners.min(axis=0)), 0, limit).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=0)), 0, limit).astype(int)
-    w, h = (int(v) for v in high - low)
-    out = np.zeros((h, w), bool)
-    for polygon in polygons:
-        out |= _wound(polygon - low, h, w)
-    return out, (int(low[0]), int(low[1]))
+    first, stop, polygon = _runs([corners for one in objects for corners in one], height, width)
+    owner = np.repeat(np.arange(len(objects)), [len(one) for one in objects])[polygon]
+    row, first, stop = _united(owner, first, stop, height * width)
+    texts = rle.from_runs(row, first, stop, len(objects), height * width).tolist()
+    held = np.bincount(row, minlength=len(objects))
+    return [text if n else "" for text, n in zip(texts, held, strict=True)]
 
 
-def _wound(polygon: F64, h: int, w: int) -> NDArray[np.bool_]:
-    (px, py), (qx, qy) = polygon.T, np.roll(polygon, -1, axis=0).T
-    # An edge crosses the centre line y = row + ½ of rows first … last - 1.
-    first = np.clip(np.ceil(np.minimum(py, qy) - 0.5), 0, h).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(py, qy) - 0.5), 0, h).astype(np.int64)
-    rows = last - first
-    if rows.sum() > MAX_CROSSINGS:
-        raise DataError(f"a polygon with {len(polygon)} corners that crosses {rows.sum()} pixel rows")
-    edge = np.repeat(np.arange(len(polygon)), rows)
-    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(rows) - rows, rows)
-    x = px[edge] + (row + 0.5 - py[edge]) * (qx[edge] - px[edge]) / (qy[edge] - py[edge])
-    column = np.clip(np.ceil(x - 0.5), 0, w).astype(np.int64)
-    turns = np.zeros((h, w + 1), np.int32)
-    np.add.at(turns, (row, column), np.where(qy > py, 1, -1)[edge])
-    return np.asarray(np.cumsum(turns, axis=1)[:, :w] != 0)
+def _runs(polygons: Polygons, height: int, width: int) -> tuple[I64, I64, I64]:
+    """Runs [first, stop) in column-major pixels, and the polygon of each, in order."""
+    px, py = np.concatenate([*polygons, np.zeros((0, 2))]).T
+    qx, qy = np.concatenate([*(np.roll(p, -1, axis=0) for p in polygons), np.zeros((0, 2))]).T
+    owner = np.repeat(np.arange(len(polygons)), [len(p) for p in polygons])
+    # An edge cuts the centre lines x = column + ½ of columns low … high - 1.
+    low = np.clip(np.ceil(np.minimum(px, qx) - 0.5), 0, width).astype(np.int64)
+    high = np.clip(np.ceil(np.maximum(px, qx) - 0.5), 0, width).astype(np.int64)
+    cuts = high - low
+    if cuts.sum() > MAX_CROSSINGS:
+        raise DataError(f"polygons whose edges cross {cuts.sum()} columns; at most {MAX_CROSSINGS} are read")
+    edge = np.repeat(np.arange(len(px)), cuts)
+    column = low[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+    slope = (qy - py)[edge] / (qx - px)[edge]
+    y = py[edge] + (column + 0.5 - px[edge]) * slope
+    line = owner[edge] * width + column
+    place = np.clip(np.ceil(y - 0.5), 0, height).astype(np.int64)
+    order = np.argsort(line * (height + 1) + place, kind="stable")
+    winding = np.cumsum(np.where(qx > px, 1, -1)[edge][order])  # back at 0 where a line ends
+    before = np.append(0, winding[:-1])
+    opens, closes = order[(winding != 0) & (before == 0)], order[(winding == 0) & (before != 0)]
+    first, stop = column[opens] * height + place[opens], column[closes] * height + place[closes]
+    held = first < stop
+    return first[held], stop[held], owner[edge][opens][held]
+
+
+def _united(owner: I64, first: I64, stop: I64, pixels: int) -> tuple[I64, I64, I64]:
+    """The union of each owner's runs: those that overlap or touch become one."""
+    base = owner * (pixels + 1)  # so that runs of two owners never touch
+    order = np.argsort(base + first, kind="stable")
+    first, stop = (base + first)[order], (base + stop)[order]
+    reach = np.maximum.accumulate(stop)
+    new = np.append(True, first[1:] > reach[:-1])[: len(first)]
+    last = np.append(new[1:], True)[: len(first)]
+    row = first[new] // (pixels + 1)
+    return row, first[new] - row * (pixels + 1), reach[last] - row * (pixels + 1)

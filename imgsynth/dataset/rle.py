@@ -77,16 +77,6 @@ def encode_amodal(masks: AmodalMasks, size: tuple[int, int]) -> RleTexts:
     return _concatenate(texts)
 
 
-def encode(mask: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> str:
-    """RLE of one mask that is given as a window (h, w) with its top left pixel at `corner` (x, y) of a
-    (height, width) frame.
-    """
-    (x, y), (h, w) = corner, mask.shape
-    window = np.array([[x, y, x + w, y + h]], np.int32)
-    data = np.ascontiguousarray(mask, np.uint8).reshape(-1)
-    return _encode_windows(window, np.array([0, len(data)], np.int64), data, size).tolist()[0]
-
-
 def encode_counts(counts: ArrayLike) -> str:
     """The compressed text of run lengths (zeros first), which COCO also writes as a plain list.
 
@@ -158,7 +148,7 @@ def _encode_id_images(instance: I32, frame: I32, ids: I32) -> RleTexts:
         raise DataError(f"instance {owner[k]} is in the image of batch position {position[k]} but has no row")
     order = np.argsort(row, kind="stable")
     base = (position * pixels)[order]
-    return _from_runs(row[order], begin[order] - base, stop[order] - base, len(ids), pixels)
+    return from_runs(row[order], begin[order] - base, stop[order] - base, len(ids), pixels)
 
 
 def _encode_windows(window: I32, start: I64, data: U8, size: tuple[int, int]) -> RleTexts:
@@ -187,10 +177,10 @@ def _encode_windows(window: I32, start: I64, data: U8, size: tuple[int, int]) ->
     joined = np.zeros(len(first), bool)
     joined[1:] = (row[1:] == row[:-1]) & (first[1:] == stop[:-1])
     ends = ~np.append(joined[1:], False) if len(joined) else joined
-    return _from_runs(row[~joined], first[~joined], stop[ends], len(window), height * width)
+    return from_runs(row[~joined], first[~joined], stop[ends], len(window), height * width)
 
 
-def _from_runs(row: I64, first: I64, stop: I64, rows: int, pixels: int) -> RleTexts:
+def from_runs(row: I64, first: I64, stop: I64, rows: int, pixels: int) -> RleTexts:
     """Texts from the runs of ones, sorted by row and place: [first, stop) in column-major pixels."""
     runs = np.bincount(row, minlength=rows)
     run_start = np.concatenate(([0], np.cumsum(runs)))

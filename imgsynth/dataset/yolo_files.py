@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from imgsynth.dataset import rle
 from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.dataset.folders import SUFFIXES
 from imgsynth.dataset.photos import (
-    EMPTY,
     MAX_CLASSES,
     Found,
     Photo,
@@ -25,7 +23,6 @@ from imgsynth.dataset.photos import (
     inside,
     sized,
 )
-from imgsynth.dataset.polygons import polygon_text
 from imgsynth.errors import DataError, SceneError
 from imgsynth.yamlfile import read_yaml
 
@@ -66,7 +63,10 @@ def open_yolo(place: Path) -> YoloSet:
     """
     if place.is_dir():
         images = place / "images"
-        return YoloSet(place, {"": [images if images.is_dir() else place]}, _names_near(place))
+        home = images if images.is_dir() else place
+        inner = {p: next((d for k in keys if (d := home / k).is_dir()), None) for p, keys in KEYS.items()}
+        parts = {p: [d] for p, d in inner.items() if d is not None and image_files(d)}
+        return YoloSet(place, {"": [home]} if image_files(home) or not parts else parts, _names_near(place))
     data = _sheet(place)
     parts = {}
     for part, keys in KEYS.items():
@@ -99,9 +99,7 @@ def read_yolo(found: YoloSet, name: str, *, part: str | None = None, masks: bool
         DataError: naming the file and its line.
     """
     if part is not None and part not in found.parts:
-        raise DataError(
-            f"{found.root}: its own split in data.yaml has no part {part!r}, only {', '.join(found.parts)}"
-        )
+        raise DataError(f"{found.root}: its own split has no part {part!r}, only {', '.join(found.parts)}")
     places = found.parts[part] if part is not None else [p for one in found.parts.values() for p in one]
     files = [f for place in dict.fromkeys(places) for f in _images(place)]
     photos, labelled = [], 0
@@ -124,10 +122,12 @@ def read_yolo(found: YoloSet, name: str, *, part: str | None = None, masks: bool
 
 
 def label_file(image: Path) -> Path:
-    """Where the labels of an image stand: the last folder called images becomes labels."""
+    """Where the labels of an image stand: the last folder called images becomes labels; else beside it."""
     parts = list(image.parent.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    if not Path(*parts).is_dir():  # a flat set that lies somewhere below a folder called images
+        parts = list(image.parent.parts)
     return Path(*parts, f"{image.stem}.txt")
 
 
@@ -167,8 +167,7 @@ def _line(words: Sequence[str], size: tuple[int, int], limit: int, where: str, m
         return Found(int(label), checked_box((*(center - half), *(center + half)), size, where))
     corners = values.reshape(-1, 2) * scale
     box = checked_box((*corners.min(axis=0), *corners.max(axis=0)), size, where)
-    text = polygon_text([corners], size) if masks else ""
-    return Found(int(label), box, EMPTY if masks and len(rle.decode_counts(text)) == 1 else text)
+    return Found(int(label), box, (corners,) if masks else "")
 
 
 def _images(place: Path) -> list[Path]:
