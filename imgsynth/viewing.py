@@ -109,6 +109,7 @@ class _Outlines:
     def __init__(self, meshes: MeshPool, materials: Materials, textures: TexturePool) -> None:
         self.meshes, self.materials, self.textures = meshes, materials, textures
         self._hulls: dict[tuple[int, float], F64] = {}
+        self._inverses: dict[bytes, F64] = {}
 
     def points(self, mesh: int, material: int) -> NDArray[np.floating]:
         """(p, 3) in the object's frame, before its scale."""
@@ -120,7 +121,10 @@ class _Outlines:
         if np.any(repeat != 1) or np.any(vertices[:, 2] != 0) or np.ptp(uv, axis=0).min() <= 0:
             return vertices
         plane = np.concatenate([uv, np.ones((len(uv), 1))], 1)
-        to_point = np.linalg.pinv(plane) @ vertices
+        key = uv.tobytes()
+        if key not in self._inverses:
+            self._inverses[key] = np.linalg.pinv(plane)
+        to_point = self._inverses[key] @ vertices
         if np.abs(plane @ to_point - vertices).max() > 1e-5 * np.abs(vertices).max():
             return vertices  # the texture does not lie on it evenly
         hull = self._hull(int(self.materials.texture[material]), float(self.materials.alpha_cutoff[material]))

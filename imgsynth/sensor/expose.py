@@ -71,7 +71,7 @@ def _develop(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any]) -
     signal = _expose(_veil(signal, s.veil), s)
     signal = motion_blur(blur(signal, s.blur_px), s.motion_px, s.motion_deg)
     signal = _add_noise(signal, s, seed, indices)
-    image = _encode(signal, s.tone)
+    image = _encode(_contrast(signal, s.contrast), s.tone)
     if s.invert:
         image = 255 - image
     for i in np.flatnonzero(s.jpeg_quality):
@@ -150,6 +150,15 @@ def _add_noise(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any])
     signal = signal.copy()
     signal[which] = noisy
     return signal
+
+
+def _contrast(signal: NDArray[np.floating], exponent: F32) -> NDArray[np.floating]:
+    which = np.flatnonzero(exponent != 1)
+    if len(which) == 0:
+        return signal
+    out = signal.copy()
+    out[which] = np.maximum(signal[which] / MIDDLE_GREY, 0) ** exponent[which, None, None, None] * MIDDLE_GREY
+    return out
 
 
 @cache

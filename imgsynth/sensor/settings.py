@@ -14,7 +14,7 @@ TONES = ("srgb", "linear")
 RESIZES = ("linear", "area")
 _SHARED = ("tone", "invert", "channels", "native_resize")
 _SIGNED = ("threshold_bias", "exposure_ev", "motion_deg", "binarize")
-_NEUTRAL = {"white_balance": 1.0, "saturation": 1.0}
+_NEUTRAL = {"white_balance": 1.0, "saturation": 1.0, "contrast": 1.0}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class SensorSettings:
     motion_deg: F32  # (n,) its direction, from +x towards +y
     shot_noise: F32  # (n,) variance per unit of signal
     read_noise: F32  # (n,) sd, signal 1 = white
+    contrast: F32  # (n,) exponent about middle grey: above 1 is harder
     jpeg_quality: I32  # (n,) 1..100, 0 = no JPEG
     tone: str = "srgb"
     invert: bool = False
