@@ -26,7 +26,7 @@ TOP, BASE = 128 - TALL / 2, 128 + TALL / 2
 # The strokes of DIN 1451's medium letters on a height of 7, line width 1: width of the glyph, middle lines.
 GLYPHS = {
     "0": (4.0, "M.5 2.1A1.5 1.6 0 0 1 3.5 2.1V4.9A1.5 1.6 0 0 1 .5 4.9Z"),
-    "1": (2.5, "M2 7V.7L.3 2.3"),
+    "1": (2.3, "M1.8 7V.7L.3 2.0"),
     "2": (4.0, "M.55 2.1A1.47 1.6 0 0 1 3.45 2.1C3.45 3.1 2.9 3.6 2.2 4.4L.75 6.1V6.5H3.9"),
     "3": (
         4.0,
@@ -258,8 +258,8 @@ def speed(word: str) -> str:
 def digits(word: str, colour: str) -> str:
     """The number of a speed limit: two digits in medium, three in condensed letters."""
     if len(word) == 2:
-        return text(word, 101, colour, gap=1.4)
-    return text(word, 101, colour, narrow=0.82, gap=0.95)
+        return text(word, 101, colour, narrow=1.08, gap=0.9)
+    return text(word, 101, colour, narrow=0.83, gap=0.9)
 
 
 def no_passing(left: str, right: str) -> str:
@@ -267,9 +267,9 @@ def no_passing(left: str, right: str) -> str:
     return moved(car(left), 47, 100) + moved(car(right), 137, 100)
 
 
-def no_passing_lorries(left: str, right: str) -> str:
+def no_passing_lorries(left: str, right: str, scale: float = 1.0) -> str:
     """A lorry beside a car."""
-    return moved(lorry(left), 49, 81) + moved(car(right), 128, 112)
+    return moved(lorry(left), 49, 81, scale) + moved(car(right), 60 + 68 * scale, 112, scale)
 
 
 def priority_next() -> str:
@@ -366,13 +366,13 @@ def road_work() -> str:
     man = limbs(
         BLACK,
         ("M111 128Q100 134 97 162", 20),
-        ("M94 164L88 186L75 205", 11),
-        ("M99 164L112 184L118 205", 11),
+        ("M94 164L89 186L77 206", 9.5),
+        ("M99 164L112 184L117 206", 9.5),
         ("M114 128L127 150L114 160", 7.5),
         ("M101 126L82 144L90 162", 6.5),
         ("M92 153L148 192", 4.5),
     )
-    heap = points((130, 208), (154, 176), (174, 176), (204, 208))
+    heap = points((128, 209), (155, 173), (174, 173), (207, 209))
     return warning(disc(128, 112, 10, BLACK) + man + fill(heap, BLACK))
 
 
@@ -391,7 +391,7 @@ def pedestrian() -> str:
         ("M118 124L107 140L103 157", 7.5),
         ("M134 124L147 140L147 158", 7.5),
     )
-    return warning(disc(119, 105, 10.5, BLACK) + body)
+    return warning(disc(122, 104, 10.5, BLACK) + body)
 
 
 def child(colour: str, girl: bool) -> str:
@@ -419,15 +419,16 @@ def children() -> str:
 def bicycle() -> str:
     """A bicycle, to the left."""
     wheels = "".join(
-        f'<circle cx="{x}" cy="185" r="20" fill="none" stroke="{BLACK}" stroke-width="5"/>' for x in (91, 165)
+        f'<circle cx="{x}" cy="185" r="20" fill="none" stroke="{BLACK}" stroke-width="4.5"/>'
+        for x in (91, 165)
     )
     frame = "M91 185L104 146L144 148L124 185L104 154M124 185H165L144 148M144 148L148 139M104 146L101 136M92 134L104 135M140 138H157"
-    return warning(wheels + line(frame, BLACK, 5.5, CAPS))
+    return warning(wheels + line(frame, BLACK, 4.5, CAPS))
 
 
 def snow() -> str:
     """A snowflake."""
-    arm = line("M0 0V-44M-12 -42L0 -31L12 -42M-13 -27L0 -15L13 -27", BLACK, 7)
+    arm = line("M0 0V-44M-12 -42L0 -31L12 -42M-13 -27L0 -15L13 -27", BLACK, 7.5)
     return warning("".join(moved(arm, 128, 161, 1, 60 * k) for k in range(6)))
 
 
@@ -443,7 +444,7 @@ def deer() -> str:
 
 def turn_right() -> str:
     """A bent arrow to the right."""
-    return mandatory(line("M100 222V142Q100 82 152 82H200", WHITE, 26) + chevron(220, 82, 90, 44, 22))
+    return mandatory(line("M98 222V142Q98 83 150 83H200", WHITE, 26) + chevron(218, 83, 90, 46, 23))
 
 
 def turn_left() -> str:
@@ -482,11 +483,11 @@ def keep_left(solid: bool = False) -> str:
 
 def roundabout() -> str:
     """Three arrows in a ring, against the clock."""
-    r = 77.0
+    r = 78.0
     (x0, y0), (x1, y1) = ((-r * math.sin(a), -r * math.cos(a)) for a in (math.radians(-48), math.radians(34)))
-    arc = line(f"M{num(x0)} {num(y0)}A{num(r)} {num(r)} 0 0 0 {num(x1)} {num(y1)}", WHITE, 18)
-    tip = math.radians(44)
-    head = chevron(-81 * math.sin(tip), -81 * math.cos(tip), -90 - 34, 26, 14)
+    arc = line(f"M{num(x0)} {num(y0)}A{num(r)} {num(r)} 0 0 0 {num(x1)} {num(y1)}", WHITE, 17)
+    tip = math.radians(47)
+    head = chevron(-83 * math.sin(tip), -83 * math.cos(tip), -90 - 36, 31, 14)
     return mandatory("".join(moved(arc + head, 128, 128, 1, 120 * k) for k in range(3)))
 
 
@@ -528,7 +529,7 @@ def faces() -> dict[str, str]:
         39: keep_left(),
         40: roundabout(),
         41: ending(no_passing(GREY, GREY), slashes()),
-        42: ending(no_passing_lorries(DARK, DARK), slashes()),
+        42: ending(no_passing_lorries(DARK, DARK, 1.1), slashes()),
     }
     out |= {f"{k:05d}": body for k, body in signs.items()}
     return out | variants()
@@ -538,16 +539,15 @@ def variants() -> dict[str, str]:
     """Second designs that stand along the roads: older pictograms, solid arrow heads, other weights."""
     lit = f'<rect x="106" y="86" width="44" height="122" rx="10" fill="{BLACK}"/>'
     lamps = disc(128, 110, 15, RED) + disc(128, 147, 15, YELLOW) + disc(128, 184, 15, GREEN)
-    signs = {
+    return {
         "00006.b": ending(digits("80", GREY), slashes()),
         "00026.b": warning(lit + lamps),
         "00032.b": ending("", slashes(3.6, 4.4)),
         "00038.b": keep_right(solid=True),
         "00039.b": keep_left(solid=True),
         "00041.b": ending(no_passing(DARK, DARK), slashes()),
-        "00042.b": ending(no_passing_lorries(GREY, GREY), slashes()),
+        "00042.b": ending(no_passing_lorries(GREY, GREY, 1.1), slashes()),
     }
-    return signs
 
 
 def document(body: str) -> str:
