@@ -10,6 +10,7 @@ convolutional network whose weights that neighbourhood gives (Tian et al. 2020, 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +39,10 @@ class CentreNet(nn.Module):
         neck = max(16, 8 * round(width / 3))
         self.stem = _conv(3, stages[0], 3, 2)
         self.stages = nn.ModuleList(
-            nn.Sequential(_conv(a, b, 3, 2), Residual(b)) for a, b in zip(stages, stages[1:], strict=False)
+            nn.Sequential(_conv(a, b, 3, 2), Residual(b)) for a, b in pairwise(stages)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(c, neck, 1) for c in stages[1:])
         self.merge = _conv(neck, neck, 3)
-        self.tower = _conv(neck, neck, 3)
         self.centre = nn.Conv2d(neck, 1, 1)
         self.box = nn.Conv2d(neck, 4, 1)
         self.names = Reader(neck, classes) if classes > 1 else None
@@ -70,9 +70,8 @@ class CentreNet(nn.Module):
         for level, lateral in zip(levels[-2::-1], list(self.laterals)[-2::-1], strict=True):
             y = nnf.interpolate(y, scale_factor=2.0, mode="nearest") + lateral(level)
         neck = self.merge(y)
-        tower = self.tower(neck)
         canvas = None if self.canvas is None else self.canvas(neck).float()
-        return self.centre(tower)[:, 0].float(), self.box(tower).float(), neck, canvas
+        return self.centre(neck)[:, 0].float(), self.box(neck).float(), neck, canvas
 
 
 class Residual(nn.Module):

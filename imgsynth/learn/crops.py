@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from imgsynth.batch import F32, F64, U8
 from imgsynth.dataset.annotated import AnnotatedImages
-from imgsynth.learn.centre import STRIDE
 from imgsynth.learn.targets import Truth
 
 CACHE_BYTES = 2 << 30  # of decoded photographs; what does not fit is read anew each time
@@ -64,14 +62,12 @@ class Working:
         return self.data.boxes[self.data.objects(i)] * np.tile(self.scale(i)[::-1], 2)
 
     def mask(self, j: int) -> tuple[U8, int, int]:
-        """Coverage 0..255 of object j by working pixel: a window of it, and where that begins (x, y)."""
+        """Mask of object j, 0 or 255 by stored pixel: a window of it, and where that begins (x, y)."""
         made = self._masks.get(j)
         if made is None:
-            whole = self.data.mask(j).astype(np.uint8) * 255
-            size = working_size((whole.shape[0], whole.shape[1]), self.side)
-            whole = shrink(whole, size)
+            whole = self.data.mask(j).view(np.uint8)
             x, y, w, h = cv2.boundingRect(whole)
-            made = (whole[y : y + h, x : x + w].copy(), x, y)
+            made = (whole[y : y + h, x : x + w] * np.uint8(255), x, y)
             if self._bytes + made[0].nbytes <= CACHE_BYTES:
                 self._masks[j] = made
                 self._bytes += made[0].nbytes
@@ -94,14 +90,14 @@ def shrink(image: U8, size: tuple[int, int]) -> U8:
 
 
 def random_crop(
-    working: Working, i: int, size: int, augment: Augment | None, rng: np.random.Generator, masks: bool
+    working: Working, i: int, size: int, augment: Augment, rng: np.random.Generator, cell: int | None = None
 ) -> tuple[U8, Truth]:
-    """A crop (size, size, 3) of image i and what is in it."""
+    """A crop (size, size, 3) of image i and what is in it; masks by cells of `cell` pixels, if given."""
     image, boxes = working.image(i), working.boxes(i)
     rows = working.data.objects(i)
     matrix = _map_to_crop(image.shape[:2], boxes, size, augment, rng)
     pixels = warp(image, matrix, (size, size), GREY)
-    if augment is not None and augment.color > 0:
+    if augment.color > 0:
         pixels = recolored(pixels, augment.color, rng)
     moved = map_boxes(boxes, matrix)
     clipped = np.clip(moved, 0, size)
@@ -109,21 +105,22 @@ def random_crop(
     near = (part > GONE) & (_area(clipped) > 0)
     ignored = working.data.ignored[rows] | (part < KEPT)
     drawn = None
-    if masks:
-        first = rows.start
-        drawn = [_mask_cells(working.mask(first + k), matrix, size) for k in np.flatnonzero(near)]
+    if cell is not None:
+        stored = matrix.copy()
+        stored[:, :2] *= working.scale(i)[::-1]
+        drawn = [_mask_cells(working.mask(rows.start + k), stored, size, cell) for k in np.flatnonzero(near)]
     truth = Truth(clipped[near].astype(np.float32), working.data.labels[rows][near], ignored[near], drawn)
     return pixels, truth
 
 
 def _map_to_crop(
-    shape: tuple[int, ...], boxes: F64, size: int, augment: Augment | None, rng: np.random.Generator
+    shape: tuple[int, ...], boxes: F64, size: int, augment: Augment, rng: np.random.Generator
 ) -> F64:
     """The map (2, 3) from the image's continuous coordinates to the crop's."""
     height, width = shape[:2]
     u = rng.uniform(-1, 1, 5)
     focus, which, turn, flip = rng.random(), rng.random(), rng.integers(4), rng.random() < 0.5
-    scale = float(np.exp(u[0] * augment.scale)) if augment is not None else 1.0
+    scale = float(np.exp(u[0] * augment.scale))
     reach = size / scale / 2  # half the crop's side in image pixels
     room = np.maximum(np.array([width, height]) / 2 - reach, 0)
     centre = np.array([width, height]) / 2 + u[1:3] * room
@@ -134,10 +131,10 @@ def _map_to_crop(
         middle = np.array([width, height]) / 2
         centre = np.clip(at, middle - room, middle + room)
     a = np.eye(2)
-    if augment is not None and augment.turn:
+    if augment.turn:
         c, s = ((1, 0), (0, 1), (-1, 0), (0, -1))[int(turn)]
         a = np.array([[c, -s], [s, c]], float)
-    if augment is not None and augment.flip and flip:
+    if augment.flip and flip:
         a = np.array([[-1.0, 0], [0, 1]]) @ a
     a = a * scale
     return np.concatenate([a, (size / 2 - a @ centre)[:, None]], axis=1)
@@ -170,22 +167,22 @@ def _area(boxes: F64) -> F64:
     return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
 
 
-def _mask_cells(mask: tuple[U8, int, int], matrix: F64, size: int) -> F32:
+def _mask_cells(mask: tuple[U8, int, int], matrix: F64, size: int, cell: int) -> F32:
     """Coverage (h, w) of an object by cell of the crop."""
     window, x, y = mask
-    out = np.zeros((size // STRIDE, size // STRIDE), np.float32)
+    out = np.zeros((size // cell, size // cell), np.float32)
     if not window.size:
         return out
     box = np.array([[x, y, x + window.shape[1], y + window.shape[0]]], float)
-    x0, y0, x1, y1 = map_boxes(box, matrix)[0] / STRIDE
+    x0, y0, x1, y1 = map_boxes(box, matrix)[0] / cell
     c0, r0 = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
     c1, r1 = min(int(np.ceil(x1)), out.shape[1]), min(int(np.ceil(y1)), out.shape[0])
     if c0 >= c1 or r0 >= r1:
         return out
     local = matrix.copy()
-    local[:, 2] += matrix[:, :2] @ (x, y) - np.array([c0, r0]) * STRIDE
-    fine = warp(window, local, ((r1 - r0) * STRIDE, (c1 - c0) * STRIDE), 0)
-    out[r0:r1, c0:c1] = cv2.resize(fine, (c1 - c0, r1 - r0), interpolation=cv2.INTER_AREA) / 255.0
+    local[:, 2] += matrix[:, :2] @ (x, y) - np.array([c0, r0]) * cell
+    fine = warp(window, local, ((r1 - r0) * cell, (c1 - c0) * cell), 0)
+    out[r0:r1, c0:c1] = shrink(fine, (r1 - r0, c1 - c0)) / np.float32(255)
     return out
 
 
@@ -193,15 +190,15 @@ def recolored(image: U8, strength: float, rng: np.random.Generator) -> U8:
     """Gain, gamma, a cast of each channel, saturation, and at times blur or noise, all by chance."""
     u = rng.uniform(-strength, strength, 6)
     blur, noise = rng.random(2)
-    steps = np.linspace(0, 1, 256)
-    table = np.stack([steps ** np.exp(u[0]) * np.exp(u[1] + 0.4 * c) for c in u[2:5]], axis=1)
+    keep = np.exp(u[5])  # of the distance from grey
+    mix = (np.full((3, 3), (1 - keep) / 3) + keep * np.eye(3)).astype(np.float32)
+    table = np.linspace(0, 1, 256)[:, None] ** np.exp(u[0]) * np.exp(u[1] + 0.4 * u[2:5])
     lut = np.clip(table * 255 + 0.5, 0, 255).astype(np.uint8)
-    out = cv2.LUT(image, lut[None])
-    mean = out.astype(np.float32).mean(axis=2, keepdims=True)
-    mixed = mean + (out - mean) * np.exp(u[5])
+    out = cv2.transform(cv2.LUT(image, lut[None]), mix)
     if noise < 0.3:
-        mixed += rng.normal(0, 40 * strength * noise, image.shape).astype(np.float32)
-    done: NDArray[np.uint8] = np.clip(mixed, 0, 255).astype(np.uint8)
+        grain = rng.standard_normal(image.shape, np.float32) * np.float32(40 * strength * noise)
+        out = cv2.add(out, grain, dtype=cv2.CV_8U)
     if blur < 0.15:
-        done = cv2.GaussianBlur(done, (0, 0), 0.5 + 3 * blur).astype(np.uint8, copy=False)
+        out = cv2.GaussianBlur(out, (0, 0), 0.5 + 3 * blur)
+    done: U8 = out.astype(np.uint8, copy=False)
     return done

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from imgsynth.dataset.annotated import Detections, Images
 from imgsynth.errors import ModelError
+from imgsynth.learn.centre import STRIDE, CentreNet
 from imgsynth.learn.settings import check_names, check_ranges
 from imgsynth.learn.store import fits_record, read_record, read_tensors, save_model, seeded
+from imgsynth.learn.torchvision_detect import PREFIX, TorchvisionDetector
 
 MAX_SIDE = 4096  # of the working size
 
@@ -100,7 +101,7 @@ class DetectorConfig:
 class Detector:
     """A trained network with all that is needed to use it and to say where it came from."""
 
-    net: nn.Module
+    net: CentreNet | TorchvisionDetector
     config: DetectorConfig
     classes: tuple[str, ...]
     side: int  # images are brought to side² pixels
@@ -164,14 +165,18 @@ class Detector:
         return Detector(net, config, classes, side, unit, record.get("record", {}))
 
 
-def build_detector(config: DetectorConfig, classes: int, unit: float) -> nn.Module:
+def build_detector(config: DetectorConfig, classes: int, unit: float) -> CentreNet | TorchvisionDetector:
     """A network with freshly drawn weights (from torch's global generator: seed it first).
 
     Raises:
         ModelError: an unknown name.
     """
-    from imgsynth.learn.centre import STRIDE, CentreNet
-
     if config.net == "compact":
         return CentreNet(classes, config.width, config.masks, unit / 2 / STRIDE)
-    raise ModelError(f"net: expected `compact` or `torchvision:NAME`, got {config.net!r}")
+    if config.net.startswith(PREFIX):
+        name = config.net.removeprefix(PREFIX)
+        return TorchvisionDetector(name, classes, config.masks, config.score_floor, config.most)
+    raise ModelError(
+        "net: expected `compact` or `torchvision:NAME` (such as torchvision:fasterrcnn_resnet50_fpn), "
+        f"got {config.net!r}"
+    )

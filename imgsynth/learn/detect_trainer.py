@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
-from imgsynth.batch import U8
 from imgsynth.dataset.annotated import AnnotatedImages
-from imgsynth.errors import DataError
+from imgsynth.errors import DataError, ModelError
 from imgsynth.learn.centre import STRIDE, CentreNet, draw_masks
 from imgsynth.learn.classify import normalized, to_tensor
 from imgsynth.learn.crops import Augment, Working, random_crop, working_size
@@ -31,8 +29,10 @@ from imgsynth.learn.loop import (
     seed_of,
     threads,
 )
+from imgsynth.learn.start import start_from
 from imgsynth.learn.store import seeded
 from imgsynth.learn.targets import Targets, box_loss, centre_loss, class_loss, mask_loss, targets_of
+from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
 MOST_MASKS = 96  # of a batch that a step learns from, chosen by chance
 LARGEST_SIDE = 1600  # of the working size, if it is chosen here
@@ -73,10 +73,14 @@ def train_detector(
     _check(data, config)
     side, unit = working_side(data, config)
     count = config.threads or min(4, os.cpu_count() or 1)
-    precision = resolve_precision(config.precision, (config.crop, config.crop))
+    precision = _precision(config)
     chances = chances_of(weights, len(data))
     with threads(count), seeded(seed_of(seed, "weights")):
-        net = build_detector(config, len(data.classes), unit).to(memory_format=torch.channels_last)
+        net = build_detector(config, len(data.classes), unit)
+        left = None
+        if config.weights is not None:
+            left = start_from(net, Path(config.weights), data.classes)
+        net = net.to(memory_format=torch.channels_last)
         digest = data.digest()
         kept = None
         if checkpoint is not None:
@@ -94,12 +98,22 @@ def train_detector(
             "weighted": chances is not None,
         },
         "side": side,
+        "started_from": None if left is None else {"weights": config.weights, "left_as_drawn": left},
         "precision": precision,
         "threads": count,
         "torch": str(torch.__version__),
         "final_loss": loss,
     }
     return Detector(net, config, data.classes, side, unit, record)
+
+
+def _precision(config: DetectorConfig) -> str:
+    """fp32 or bf16; torchvision's networks hold parts that know no bf16."""
+    if config.net == "compact":
+        return resolve_precision(config.precision, (config.crop, config.crop))
+    if config.precision == "bf16":
+        raise ModelError(f"detector: precision: {config.net} trains in fp32 only")
+    return "fp32"
 
 
 def _check(data: AnnotatedImages, config: DetectorConfig) -> None:
@@ -124,7 +138,7 @@ def working_side(data: AnnotatedImages, config: DetectorConfig) -> tuple[int, fl
 
 
 def _run(
-    net: nn.Module,
+    net: CentreNet | TorchvisionDetector,
     working: Working,
     config: DetectorConfig,
     seed: int,
@@ -136,17 +150,21 @@ def _run(
 ) -> float:
     """The optimiser steps; returns the last loss."""
     augment = Augment(config.scale, config.flip, config.turn, config.color)
-    size = crop_size(working, config)
+    compact = isinstance(net, CentreNet)
+    size = crop_size(working, None if not compact and net.whole else config.crop)
+    cell = (STRIDE if compact else 1) if config.masks else None
 
     def objective(step: int, rows: Tensor) -> Tensor:
         rng = np.random.default_rng(seed_of(seed, "crops", step))
-        made = [random_crop(working, int(i), size, augment, rng, config.masks) for i in rows]
-        x = as_input([image for image, _ in made])
-        targets = targets_of([truth for _, truth in made], (size, size))
+        torch.manual_seed(seed_of(seed, "net", step))  # torchvision's samplers draw from it
+        made = [random_crop(working, int(i), size, augment, rng, cell) for i in rows]
+        pixels = to_tensor(np.stack([image for image, _ in made]))
+        truths = [truth for _, truth in made]
+        if isinstance(net, TorchvisionDetector):
+            return net.loss(pixels.float() / 255, truths)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            said = net(x)
-        assert isinstance(net, CentreNet)
-        return losses(net, said, targets, unit, rng)
+            said = net(normalized(pixels).contiguous(memory_format=torch.channels_last))
+        return losses(net, said, targets_of(truths, (size, size)), unit, rng)
 
     return optimise(
         net,
@@ -159,17 +177,11 @@ def _run(
     )
 
 
-def crop_size(working: Working, config: DetectorConfig) -> int:
-    """Side of the crops: as configured, or what holds every image whole if that is less."""
-    largest = max(
-        max(working_size((int(h), int(w)), working.side)) for h, w in np.unique(working.data.sizes, axis=0)
-    )
-    return min(config.crop, -(-largest // 32) * 32)
-
-
-def as_input(images: Sequence[U8]) -> Tensor:
-    """Crops as the network takes them, (n, 3, H, W)."""
-    return normalized(to_tensor(np.stack(images))).contiguous(memory_format=torch.channels_last)
+def crop_size(working: Working, wanted: int | None) -> int:
+    """Side of the crops: as wanted, or what holds every image whole if that is less."""
+    sizes = np.unique(working.data.sizes, axis=0)
+    largest = max(max(working_size((int(h), int(w)), working.side)) for h, w in sizes)
+    return min(wanted or largest + 31, -(-largest // 32) * 32)
 
 
 def losses(

@@ -16,9 +16,10 @@ from imgsynth.batch import F32, F64, U8
 from imgsynth.dataset import rle
 from imgsynth.dataset.annotated import Detections, Images
 from imgsynth.frame import AmodalMasks
-from imgsynth.learn.centre import COARSEST, STRIDE, CentreNet, draw_masks
+from imgsynth.learn.centre import COARSEST, STRIDE, draw_masks
 from imgsynth.learn.classify import normalized, to_tensor
 from imgsynth.learn.crops import GREY, shrink, working_size
+from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
 if TYPE_CHECKING:
     from imgsynth.learn.detect import Detector
@@ -59,8 +60,9 @@ def find_in(model: Detector, image: U8) -> tuple[F64, NDArray[Any], F64, list[st
     height, width = image.shape[:2]
     small = shrink(image, working_size((height, width), model.side))
     scale = np.array([small.shape[1] / width, small.shape[0] / height])
+    if isinstance(model.net, TorchvisionDetector):
+        return _ask_torchvision(model, small, scale, (height, width))
     net, config = model.net, model.config
-    assert isinstance(net, CentreNet)
     logits, distances, features, canvas = net(_padded(small))
     at, score = peaks(logits[0], config.score_floor, config.most)
     box = boxes_at(distances[0], at)
@@ -72,14 +74,41 @@ def find_in(model: Detector, image: U8) -> tuple[F64, NDArray[Any], F64, list[st
         score = score * sure
     kept = np.flatnonzero((score >= config.score_floor).numpy())
     kept = kept[suppress(box.numpy()[kept], score.numpy()[kept], config.overlap)]
-    found = box.numpy()[kept].astype(np.float64) / np.tile(scale, 2)
-    found = np.clip(found, 0, [width, height, width, height])
+    found = _to_image(box.numpy()[kept], scale, (height, width))
     texts: list[str] = []
     if net.controls is not None and canvas is not None and len(kept):
         where = at[torch.from_numpy(kept)]
         controls = net.controls(features, zero[: len(kept)], where[:, 0], where[:, 1])
         texts = _masks(canvas[0], controls, where, found, scale, model.unit, (height, width))
     return found, label.numpy()[kept], score.numpy()[kept].astype(np.float64), texts
+
+
+def _ask_torchvision(
+    model: Detector, small: U8, scale: F64, size: tuple[int, int]
+) -> tuple[F64, NDArray[Any], F64, list[str]]:
+    assert isinstance(model.net, TorchvisionDetector)
+    if model.net.whole:
+        side = max(small.shape[:2])
+        square = np.full((side, side, 3), GREY, np.uint8)
+        square[: small.shape[0], : small.shape[1]] = small
+        small = square
+    box, label, score, chances = model.net.find(to_tensor(small[None])[0].float() / 255)
+    kept = suppress(box, score, model.config.overlap)
+    texts: list[str] = []
+    if chances is not None and len(kept):
+        seen = [cv2.resize(chances[k], size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5 for k in kept]
+        window = np.tile(np.array([0, 0, size[1], size[0]], np.int32), (len(seen), 1))
+        start = np.arange(len(seen) + 1) * size[0] * size[1]
+        data = np.concatenate([m.reshape(-1) for m in seen]).astype(np.uint8)
+        texts = rle.encode_amodal(AmodalMasks(window, start, data), size).tolist()
+    return _to_image(box[kept], scale, size), label[kept], score[kept].astype(np.float64), texts
+
+
+def _to_image(boxes: F32, scale: F64, size: tuple[int, int]) -> F64:
+    """Boxes in working pixels as boxes within the image, in its own."""
+    limit = [size[1], size[0], size[1], size[0]]
+    out: F64 = np.clip(boxes.astype(np.float64) / np.tile(scale, 2), 0, limit)
+    return out
 
 
 def _padded(image: U8) -> Tensor:
@@ -109,8 +138,9 @@ def boxes_at(distances: Tensor, at: Tensor) -> Tensor:
 
 
 def suppress(boxes: F32, scores: F32, overlap: float) -> NDArray[np.int64]:
-    """Rows that stay, best first, when of two boxes with a larger IoU than `overlap` the lesser goes, whatever
-    their classes.
+    """Rows that stay, best first, where of two boxes with an IoU above `overlap` the lesser goes.
+
+    Their classes do not matter: one thing is one thing.
     """
     order = np.argsort(-scores, kind="stable")
     b = boxes[order].astype(np.float64)
@@ -139,9 +169,10 @@ def _masks(
     side = boxes[:, 2:] - boxes[:, :2]
     reach = np.concatenate([boxes[:, :2] - MARGIN * side, boxes[:, 2:] + MARGIN * side], axis=1)
     windows = np.clip(np.rint(reach), 0, [width, height, width, height]).astype(np.int32)
-    parts = []
-    for k, window in enumerate(windows):
-        parts.append(_mask(canvas, controls[k : k + 1], at[k], window, scale, unit).reshape(-1))
+    parts = [
+        _mask(canvas, controls[k : k + 1], at[k], window, scale, unit).reshape(-1)
+        for k, window in enumerate(windows)
+    ]
     start = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
     return rle.encode_amodal(AmodalMasks(windows, start, np.concatenate(parts)), size).tolist()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,15 @@ def load_weights(net: nn.Module, path: Path) -> list[str]:
     Raises:
         ModelError: a missing or unreadable file, or weights of another network.
     """
+    return fit_weights(net, read_weights(path), path, (_readout(net) + ".",))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file.
+
+    Raises:
+        ModelError: a missing or unreadable file.
+    """
     from safetensors.torch import load_file
 
     if not path.is_file():
@@ -134,11 +144,26 @@ def load_weights(net: nn.Module, path: Path) -> list[str]:
         raise ModelError(f"weights: {path}: not readable as plain tensors: {reason}") from e
     if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
         raise ModelError(f"weights: {path}: expected a state dict (names and tensors)")
+    return held
+
+
+def fit_weights(
+    net: nn.Module, held: Mapping[str, Tensor], path: Path, readouts: tuple[str, ...]
+) -> list[str]:
+    """Put `held` (read from `path`) into `net`; what begins with one of `readouts` may be missing or of
+    another shape, and stays as drawn.
+
+    Returns:
+        Names of the tensors that were left as drawn.
+
+    Raises:
+        ModelError: anything else that does not fit.
+    """
     own = net.state_dict()
-    head = [name for name in own if name.rsplit(".", 1)[0] == _readout(net)]
     left = [n for n in own if n not in held or held[n].shape != own[n].shape]
-    strange = [n for n in left if n not in head] + [
-        n for n in held if n not in own and "aux" not in n.lower()
+    # Frozen norms, as torchvision's published detectors have them, count no batches.
+    strange = [n for n in left if not n.startswith(readouts) and not n.endswith("num_batches_tracked")] + [
+        n for n in held if n not in own and "aux" not in n.lower() and not n.startswith(readouts)
     ]
     if strange:
         raise ModelError(
