@@ -22,12 +22,14 @@ from scipy import ndimage
 from imgsynth.dataset import Dataset, commit, create, rle, write_part
 from imgsynth.dataset.annotated import concat_annotated
 from imgsynth.dataset.annotated_sources import load_annotated
+from imgsynth.dataset.leaks import shared_images
 from imgsynth.dataset.photos import groups_of
 from imgsynth.dataset.polygons import polygon_texts
 from imgsynth.dataset.sources import load_for
 from imgsynth.errors import DataError
 from imgsynth.formats import export
 from imgsynth.formats.yolo import polygon
+from imgsynth.generate import render
 
 SIZE = (24, 32)
 
@@ -726,3 +728,31 @@ def test_one_place_reads_data_for_a_task(tmp_path, ours):
             load_for("classify", str(place))
     with pytest.raises(DataError, match="a VOC set has boxes but no masks; --task detect reads it"):
         load_for("segment", str(voc))
+
+
+# --- a rendered set, through every format and back
+
+
+@pytest.fixture(scope="module")
+def dice(tmp_path_factory) -> Path:
+    sets = ["image.size=[72,96]", "renderer.samples=1"]
+    return render("dice", 5, tmp_path_factory.mktemp("dice") / "set", seed=3, workers=1, sets=sets)
+
+
+@pytest.mark.parametrize("fmt", EXPORTS)
+def test_rendered_dice_come_back_from_every_format(fmt, dice, tmp_path):
+    export(Dataset(dice), fmt, tmp_path / "out")
+    with_masks = fmt in ("coco", "yolo-seg")
+    truth = load_annotated(str(dice), masks=True)
+    back = load_annotated(str(tmp_path / "out"), masks=with_masks).aligned(truth.classes)
+    assert len(truth.owner) >= 10 and len(np.unique(truth.labels)) >= 3
+    assert np.array_equal(back.owner, truth.owner) and np.array_equal(back.labels, truth.labels)
+    assert np.abs(back.boxes - truth.boxes).max() <= (1e-6 if fmt.startswith("yolo") else 0)
+    assert shared_images(truth, back) == [(i, i) for i in range(5)]
+    for j in range(len(truth.owner)):
+        ys, xs = np.nonzero(truth.mask(j))
+        assert truth.boxes[j].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+        if with_masks:
+            assert np.array_equal(
+                back.mask(j), truth.mask(j) if fmt == "coco" else without_holes(truth.mask(j))
+            )
