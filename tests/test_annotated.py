@@ -184,6 +184,8 @@ def test_coco_boxes_masks_crowds_and_classes(tmp_path):
 def test_coco_images_are_found_where_people_keep_them(where, images, tmp_path):
     path = coco(tmp_path, where=where, images=images)
     assert len(load_annotated(str(path))) == len(load_annotated(str(tmp_path))) == 2
+    if images in ("valid", "val2017", "images/val2017"):  # the folder of images finds the file called like it
+        assert len(load_annotated(str(tmp_path / images))) == 2
 
 
 def test_coco_with_the_split_in_its_file_names(tmp_path):
@@ -581,6 +583,76 @@ def test_slivers_smaller_than_a_pixel_are_ignored(tmp_path):
     yolo(tmp_path, (POLYGON + "0 0.5 0.5 0.5001 0.5 0.5 0.5001\n",))
     data = load_annotated(str(tmp_path), masks=True)
     assert data.ignored.tolist() == [False, True] and "1 objects smaller than a pixel" in data.notes
+
+
+# --- files damaged at random: read or refused, never anything else
+
+
+TOKENS = [
+    b"null",
+    b"-1",
+    b"1e999",
+    b"[]",
+    b"{}",
+    b'"',
+    b"NaN",
+    b"..",
+    b"/",
+    b"0",
+    b"99999999999999999999",
+    b"<a>",
+]
+
+
+def damaged(data: st.DataObject, text: bytes) -> bytes:
+    out = bytearray(text)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(out) - 1))
+        cut = data.draw(st.integers(0, 6))
+        out[at : at + cut] = data.draw(st.one_of(st.binary(max_size=3), st.sampled_from(TOKENS)))
+        out = out or bytearray(b" ")
+    return bytes(out)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> dict[str, tuple[Path, Path, bytes]]:
+    """Sets of each format: what to read, the file to damage, its bytes."""
+    root = tmp_path_factory.mktemp("sound")
+    json_file = coco(root / "coco")
+    sheet = yolo(root / "yolo", (POLYGON + BOX, BOX)) / "data.yaml"
+    labels = yolo(root / "labels", (POLYGON + BOX, BOX)) / "labels" / "0.txt"
+    photo(root / "voc" / "1.png")
+    xml = root / "voc" / "1.xml"
+    xml.write_text(voc_sheet())
+    table = root / "signs" / "GT-final_test.csv"
+    photo(table.parent / "0.png")
+    photo(table.parent / "1.png")
+    table.write_text("Filename;Width;Height;ClassId\n0.png;32;24;3\n1.png;32;24;4\n")
+    places = {
+        "coco": (json_file, json_file),
+        "yaml": (sheet, sheet),
+        "yolo": (labels.parents[1], labels),
+        "voc": (xml.parent, xml),
+        "table": (table, table),
+    }
+    return {k: (place, file, file.read_bytes()) for k, (place, file) in places.items()}
+
+
+@pytest.mark.parametrize("fmt", ["coco", "yaml", "yolo", "voc", "table"])
+@given(data=st.data())
+def test_damaged_files_are_read_or_refused_with_one_line(fmt, sound, data):
+    place, file, text = sound[fmt]
+    file.write_bytes(damaged(data, text))
+    try:
+        if fmt == "table":
+            load_for("classify", str(place))
+        else:
+            read = load_annotated(str(place), masks=fmt == "coco")
+            assert np.all(read.boxes >= 0) and np.all(read.boxes <= read.sizes[read.owner][:, [1, 0, 1, 0]])
+    except DataError as e:
+        assert "\n" not in str(e) and len(str(e)) < 1000
+    finally:
+        file.write_bytes(text)
 
 
 # --- our own, and all of them

@@ -13,6 +13,7 @@ import numpy as np
 from imgsynth.batch import F64
 from imgsynth.dataset import rle
 from imgsynth.dataset.annotated import AnnotatedImages
+from imgsynth.dataset.folders import has_images
 from imgsynth.dataset.photos import Found, Photo, assemble, checked_box, inside, sized
 from imgsynth.errors import DataError
 
@@ -22,7 +23,8 @@ KEYS = ("images", "annotations", "categories")
 
 def find_coco(folder: Path) -> Path | None:
     """The COCO file of a folder: annotations.json, _annotations.coco.json, or else the only JSON file in it
-    or in annotations/ that has COCO's keys; None where there is none.
+    or in annotations/ that has COCO's keys, or else, for a folder of images, the one beside it that is called
+    like it (train.coco.json for train/); None where there is none.
 
     Raises:
         DataError: several.
@@ -39,7 +41,10 @@ def find_coco(folder: Path) -> Path | None:
             raise DataError(f"{folder}: holds several COCO files ({names}); name the one to read")
         if files:
             return files[0]
-    return None
+    here = folder.resolve()
+    named = [here.parent / f"{here.name}{ending}" for ending in (".coco.json", ".json")]
+    named += [up / "annotations" / f"instances_{here.name}.json" for up in list(here.parents)[:2]]
+    return next((p for p in named if has_images(folder) and p.is_file() and _is_coco(p)), None)
 
 
 def read_coco(path: Path, name: str, *, masks: bool) -> AnnotatedImages:

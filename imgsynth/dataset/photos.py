@@ -92,6 +92,9 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: str) -> Box:
 def sized(path: Path, declared: tuple[int, int] | None, where: str) -> tuple[int, int]:
     """(height, width) of an image file as it will be read, which must be what the annotations were made for.
 
+    An EXIF entry that mirrors, or turns by 180°, leaves the size and cannot be noticed: labels are taken to
+    be for the image as it is shown.
+
     Raises:
         DataError: the file is unreadable or of another size than `declared`.
     """

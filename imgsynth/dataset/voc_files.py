@@ -49,7 +49,7 @@ def voc_list(folder: Path, part: str) -> list[str] | None:
     if file is None:
         raise DataError(f"{folder}: its own split, {lists}, has no part {part!r}")
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{file}: cannot be read: {e}") from None
     return [line.split()[0] for line in lines if line.strip()]

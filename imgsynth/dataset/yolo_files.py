@@ -135,7 +135,7 @@ def _read(file: Path, size: tuple[int, int], classes: tuple[str, ...] | None, ma
     try:
         if file.stat().st_size > MAX_BYTES:
             raise DataError(f"{file}: larger than {MAX_BYTES >> 20} MiB")
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{file}: cannot be read: {e}") from None
     limit = MAX_CLASSES if classes is None else len(classes)
@@ -179,7 +179,7 @@ def _images(place: Path) -> list[Path]:
             files = [f for p in nested for f in image_files(p)]
         return files
     try:
-        lines = place.read_text(encoding="utf-8").splitlines()
+        lines = place.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{place}: cannot be read: {e}") from None
     named = [
@@ -250,7 +250,7 @@ def _names_near(folder: Path) -> tuple[str, ...] | None:
         file = home / "classes.txt"
         if file.is_file():
             try:
-                lines = file.read_text(encoding="utf-8").splitlines()
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as e:
                 raise DataError(f"{file}: cannot be read: {e}") from None
             return _names([line.strip() for line in lines if line.strip()], file)
