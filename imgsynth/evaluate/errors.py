@@ -77,7 +77,7 @@ def explain(columns: Mapping[str, ArrayLike], mistakes: ArrayLike, *, seed: int 
         what = "no mistake" if y[0] == 0 else "nothing but mistakes"
         raise DataError(
             f"there is {what} in {len(y)} rows, so nothing to explain; use frames that the model finds harder "
-            "or easier (rendered with another --seed than those it was trained on)"
+            "or easier (another --seed than those it was trained on)"
         )
     found = []
     for name, column in columns.items():
@@ -160,7 +160,7 @@ def share_interval(y: F64) -> list[float]:
 
 
 def _between(of: I64, y: F64, seed: int) -> tuple[float, float]:
-    """(p, ω²) of a difference between bins: (n − 1)·SSB/SST is χ² of k − 1 degrees (Pearson's for 0 and 1)."""
+    """(p, ω²) of a difference between bins: (n − 1)·SSB/SST is χ² of k − 1 degrees of freedom."""
     counts = np.bincount(of).astype(float)
     n, k = len(y), len(counts)
     centred = y - y.mean()

@@ -51,7 +51,7 @@ def tune(
 ) -> dict[str, Any]:
     """Search the ranges of leaves for the best real score; killed, it goes on from its log of trials.
 
-    Writes to `out`: `trials.jsonl`, `tuned.txt` (``PATH=VALUE`` lines for ``--set``), `tuned.yaml` (the scene).
+    Writes `trials.jsonl`, `tuned.txt` (``PATH=VALUE`` lines for ``--set``), `tuned.yaml` (the scene).
 
     Args:
         scene: the scene.
