@@ -277,13 +277,13 @@ def _draw(
     leaf: Leaf, draw: Callable[..., NDArray[np.float64]], seed: int, frames: I64, env: Mapping[str, Array]
 ) -> Array:
     dist, slots = leaf.distribution, leaf.slots if leaf.group else 1
-    if dist.dims:
+    if dist.dims and slots:
         uniform = draw(seed, leaf.names(), frames, dist.dims)  # (n, slots, dims)
     else:
-        uniform = np.empty((len(frames), slots, 0))
+        uniform = np.empty((len(frames), slots, dist.dims))
     try:
         values = np.asarray(dist.ppf(uniform if leaf.group else uniform[:, 0], env))
-        if (dist.names or dist.kind == "reference") and leaf.field is not None:
+        if (dist.names or dist.kind == "reference") and leaf.field is not None and slots:
             good = leaf.field.check(
                 values.reshape(len(frames) * slots, *values.shape[2 if leaf.group else 1 :])
             )

@@ -109,7 +109,7 @@ class _Outlines:
     def __init__(self, meshes: MeshPool, materials: Materials, textures: TexturePool) -> None:
         self.meshes, self.materials, self.textures = meshes, materials, textures
         self._hulls: dict[tuple[int, float], F64] = {}
-        self._inverses: dict[bytes, F64] = {}
+        self._points: dict[tuple[bytes, bytes, int, float], NDArray[np.floating]] = {}
 
     def points(self, mesh: int, material: int) -> NDArray[np.floating]:
         """(p, 3) in the object's frame, before its scale."""
@@ -117,17 +117,24 @@ class _Outlines:
         vertices = self.meshes.vertices[span]
         if material < 0 or self.materials.texture[material] < 0 or self.materials.alpha_cutoff[material] <= 0:
             return vertices
-        uv, repeat = self.meshes.uv[span].astype(np.float64), self.materials.uv_scale[material]
-        if np.any(repeat != 1) or np.any(vertices[:, 2] != 0) or np.ptp(uv, axis=0).min() <= 0:
+        uv, texture = self.meshes.uv[span], int(self.materials.texture[material])
+        if np.any(self.materials.uv_scale[material] != 1) or np.any(vertices[:, 2] != 0):
+            return vertices
+        key = (vertices.tobytes(), uv.tobytes(), texture, float(self.materials.alpha_cutoff[material]))
+        if key not in self._points:  # sheets of one kind are many
+            self._points[key] = self._left(vertices, uv.astype(np.float64), *key[2:])
+        return self._points[key]
+
+    def _left(
+        self, vertices: NDArray[np.floating], uv: F64, texture: int, cutoff: float
+    ) -> NDArray[np.floating]:
+        if np.ptp(uv, axis=0).min() <= 0:
             return vertices
         plane = np.concatenate([uv, np.ones((len(uv), 1))], 1)
-        key = uv.tobytes()
-        if key not in self._inverses:
-            self._inverses[key] = np.linalg.pinv(plane)
-        to_point = self._inverses[key] @ vertices
+        to_point = np.linalg.pinv(plane) @ vertices
         if np.abs(plane @ to_point - vertices).max() > 1e-5 * np.abs(vertices).max():
             return vertices  # the texture does not lie on it evenly
-        hull = self._hull(int(self.materials.texture[material]), float(self.materials.alpha_cutoff[material]))
+        hull = self._hull(texture, cutoff)
         inside = np.clip(hull, uv.min(axis=0), uv.max(axis=0))
         return vertices if len(hull) == 0 else np.concatenate([inside, np.ones((len(hull), 1))], 1) @ to_point
 

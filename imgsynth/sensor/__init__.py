@@ -12,8 +12,8 @@ In this order, each step skipped where its settings are neutral:
    about the luminance; with one channel, the luminance.
 5. Optics: Gaussian blur of `blur_px`, then motion along `motion_deg` of `motion_px`.
 6. Noise in linear light: variance `shot_noise` · signal + `read_noise`².
-7. Contrast: 0.18·(signal/0.18)^`contrast`. Clip to [0, 1], tone curve, 8-bit rounding, `invert`, JPEG round
-   trip at `jpeg_quality`.
+7. Contrast: 0.18·(signal/0.18)^`contrast`, plus `black_level`. Clip to [0, 1], tone curve, 8-bit rounding,
+   `invert`, JPEG round trip at `jpeg_quality`.
 8. With `native_px`: the resize to the picture's size that a data set's maker did (`native_resize`).
 
 From step 2 to 7 a frame with `native_px` is that many pixels wide, and all lengths in pixels count those: a

@@ -71,7 +71,10 @@ def _develop(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any]) -
     signal = _expose(_veil(signal, s.veil), s)
     signal = motion_blur(blur(signal, s.blur_px), s.motion_px, s.motion_deg)
     signal = _add_noise(signal, s, seed, indices)
-    image = _encode(_contrast(signal, s.contrast), s.tone)
+    signal = _contrast(signal, s.contrast)
+    if np.any(s.black_level):
+        signal = signal + s.black_level[:, None, None, None]
+    image = _encode(signal, s.tone)
     if s.invert:
         image = 255 - image
     for i in np.flatnonzero(s.jpeg_quality):
@@ -124,17 +127,18 @@ def _expose(signal: F32, s: SensorSettings) -> NDArray[np.floating]:
         mean = max(float(luminance(signal[i]).mean()), 1e-6)
         level[i] += s.auto_exposure[i] * np.log2(MIDDLE_GREY / mean)
     gain = (np.exp2(level)[:, None] * s.white_balance).astype(np.float32)
-    if np.any(gain != 1):
-        signal = signal * gain[:, None, None]
     if s.channels == 1:
-        return np.asarray(luminance(signal)[..., None], np.float32)
-    which = np.flatnonzero(s.saturation != 1)
+        lit = signal * gain[:, None, None] if np.any(gain != 1) else signal
+        return np.asarray(luminance(lit)[..., None], np.float32)
+    which = np.flatnonzero(np.any(gain != 1, axis=1) | (s.saturation != 1))
     if len(which) == 0:
         return signal
-    grey = luminance(signal[which])[..., None]
-    signal = signal.copy()
-    signal[which] = grey + (signal[which] - grey) * s.saturation[which, None, None, None]
-    return signal
+    out = np.empty_like(signal) if len(which) == len(signal) else signal.copy()
+    grey = luminance(np.eye(3))  # the weights of the channels
+    for i in which:
+        mix = s.saturation[i] * np.eye(3) + (1 - s.saturation[i]) * grey
+        out[i] = cv2.transform(signal[i], (mix * gain[i]).astype(np.float32))
+    return out
 
 
 def _add_noise(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any]) -> F32:

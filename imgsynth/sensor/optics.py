@@ -12,7 +12,7 @@ from scipy.special import ive
 
 from imgsynth.batch import F32
 
-_BATCH_BLUR_PIXELS = 64 * 64  # smaller frames are blurred many at a time, larger ones one by one in OpenCV
+_BATCH_BLUR_PIXELS = 24 * 24  # smaller frames are blurred many at a time, larger ones one by one in OpenCV
 _STEPS_PER_PIXEL = 8  # of a motion's path
 
 

@@ -44,6 +44,7 @@ class SensorSettings:
     shot_noise: F32  # (n,) variance per unit of signal
     read_noise: F32  # (n,) sd, signal 1 = white
     contrast: F32  # (n,) exponent about middle grey: above 1 is harder
+    black_level: F32  # (n,) light that the camera adds everywhere, signal 1 = white
     jpeg_quality: I32  # (n,) 1..100, 0 = no JPEG
     tone: str = "srgb"
     invert: bool = False
