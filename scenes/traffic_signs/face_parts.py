@@ -233,8 +233,12 @@ def limbs(colour: str, *strokes: tuple[str, float]) -> str:
     return "".join(line(d, colour, w, CAPS) for d, w in strokes)
 
 
-def chevron(x: float, y: float, turn: float, reach: float, width: float) -> str:
-    """The open arrow head of the blue signs, its ends cut along the shaft: tip at (x, y), up before it is turned."""
-    v = width * math.sqrt(2)
-    half = ((0, 0), (reach, reach), (reach, reach + v), (0, v))
-    return moved(fill(points(*half, (-reach, reach + v), (-reach, reach)), WHITE), x, y, 1, turn)
+def chevron(x: float, y: float, turn: float, reach: float, width: float, spread: float = 45) -> str:
+    """The open arrow head of the blue signs, its ends cut along the shaft: tip at (x, y), up before it is turned.
+
+    `reach` is half its breadth, `spread` the angle in degrees between an arm and the shaft.
+    """
+    a = math.radians(spread)
+    back, v = reach / math.tan(a), width / math.sin(a)
+    half = ((0, 0), (reach, back), (reach, back + v), (0, v))
+    return moved(fill(points(*half, (-reach, back + v), (-reach, back)), WHITE), x, y, 1, turn)

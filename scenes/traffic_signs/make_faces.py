@@ -142,7 +142,7 @@ def slippery() -> str:
     """A car from behind, askew, over the marks of its wheels."""
     left = "M70 205C78 192 92 206 101 199S112 188 104 184"
     right = "M100 210C112 200 122 208 130 202S118 190 134 188S152 206 180 204"
-    marks = line(left + right, BLACK, 5, ' stroke-linecap="round"')
+    marks = line(left + right, BLACK, 4.4, ' stroke-linecap="round"')
     return warning(moved(car(BLACK), 94, 118, 0.98, 9) + marks)
 
 
@@ -277,8 +277,8 @@ def roundabout() -> str:
     r = 78.0
     (x0, y0), (x1, y1) = ((-r * math.sin(a), -r * math.cos(a)) for a in (math.radians(-48), math.radians(34)))
     arc = line(f"M{num(x0)} {num(y0)}A{num(r)} {num(r)} 0 0 0 {num(x1)} {num(y1)}", WHITE, 17)
-    tip = math.radians(47)
-    head = chevron(-81 * math.sin(tip), -81 * math.cos(tip), -90 - 42, 28, 15)
+    tip = math.radians(51)
+    head = chevron(-82 * math.sin(tip), -82 * math.cos(tip), -90 - 36, 27, 12, 39)
     return mandatory("".join(moved(arc + head, 128, 128, 1, 120 * k) for k in range(3)))
 
 
