@@ -133,7 +133,13 @@ def read_yaml(path: str | Path) -> Document:
 
 def parse_yaml(text: str, file: Path | None = None) -> Document:
     """`read_yaml` for text at hand."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        place = text.count("\n", 0, error.position) + 1
+        raise SceneError(
+            f"not valid YAML: a control character, {error.character:#04x}", file=file, line=place
+        ) from None
     try:
         node = loader.get_single_node()
         lines: dict[Key, int] = {}

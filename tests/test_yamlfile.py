@@ -69,7 +69,9 @@ def test_first_mistake_in_file_order_and_a_count_of_the_rest(tmp_path):
     assert message("radus: 1\ninner: {widht: 1}\n", tmp_path).startswith("scene.yaml:1: radus")
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: !!python/object/apply:os.system [ls]", "\tx", "a: &b [*b]"])
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: !!python/object/apply:os.system [ls]", "\tx", "a: &b [*b]", "a: \a"]
+)
 def test_hostile_or_broken_yaml_is_one_line(text, tmp_path):
     assert "\n" not in message(text, tmp_path)
 
