@@ -242,3 +242,20 @@ def chevron(x: float, y: float, turn: float, reach: float, width: float, spread:
     back, v = reach / math.tan(a), width / math.sin(a)
     half = ((0, 0), (reach, back), (reach, back + v), (0, v))
     return moved(fill(points(*half, (-reach, back + v), (-reach, back)), WHITE), x, y, 1, turn)
+
+
+def child(colour: str, girl: bool) -> str:
+    """A child running to the left, 100 high, feet at y = 0."""
+    body = limbs(
+        colour,
+        ("M2 -72L4 -44", 19),
+        ("M0 -40L-14 -24L-22 -2", 10),
+        ("M6 -40L18 -22L34 -10", 10),
+        ("M-4 -74L-22 -62L-30 -48", 7.5),
+        ("M8 -74L24 -60L34 -62", 7.5),
+    )
+    return (
+        disc(-2, -92, 11, colour)
+        + body
+        + (fill(points((-8, -62), (12, -62), (22, -30), (-16, -30)), colour) if girl else "")
+    )

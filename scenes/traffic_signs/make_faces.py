@@ -25,6 +25,7 @@ from face_parts import (
     YELLOW,
     car,
     chevron,
+    child,
     disc,
     ending,
     fill,
@@ -134,7 +135,7 @@ def double_curve() -> str:
 
 def bumpy() -> str:
     """Two humps."""
-    d = "M66 201V195Q84 193 89 180Q93 169 103 169Q113 169 117 180Q121 190 128 190Q135 190 139 180Q143 169 153 169Q163 169 167 180Q172 193 190 195V201Z"
+    d = "M66 201V195Q84 193 89 180Q93 165 103 165Q113 165 117 180Q121 190 128 190Q135 190 139 180Q143 165 153 165Q163 165 167 180Q172 193 190 195V201Z"
     return warning(fill(d, BLACK))
 
 
@@ -183,23 +184,6 @@ def pedestrian() -> str:
         ("M134 124L147 140L147 158", 7.5),
     )
     return warning(disc(122, 104, 10.5, BLACK) + body)
-
-
-def child(colour: str, girl: bool) -> str:
-    """A child running to the left, 100 high, feet at y = 0."""
-    body = limbs(
-        colour,
-        ("M2 -72L4 -44", 19),
-        ("M0 -40L-14 -24L-22 -2", 10),
-        ("M6 -40L18 -22L34 -10", 10),
-        ("M-4 -74L-22 -62L-30 -48", 7.5),
-        ("M8 -74L24 -60L34 -62", 7.5),
-    )
-    return (
-        disc(-2, -92, 11, colour)
-        + body
-        + (fill(points((-8, -62), (12, -62), (22, -30), (-16, -30)), colour) if girl else "")
-    )
 
 
 def children() -> str:
