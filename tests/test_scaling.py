@@ -56,11 +56,15 @@ def test_intervals_cover_the_truth_as_often_as_they_say(sizes, seeds, truth, sd,
     fits = simulate(sizes, seeds, *truth, sd, 200, proportional)
     for name, value in zip(("alpha", "C", "D"), truth, strict=True):
         assert 0.90 <= covers(fits, name, value) <= 0.99, name
+    flips = (truth[2] / truth[1]) ** (1 / truth[0])
+    ends = [[low or 0, np.inf if high is None else high] for low, high in (f.flips_ci95 for f in fits)]
+    assert 0.90 <= np.mean([low <= flips <= high for low, high in ends]) <= 0.995
 
 
 def test_seven_sizes_with_free_d_do_not_identify_alpha():
     fits = simulate(SEVEN, 1, 0.4, 0.8, 0.48, 0.002, 20)
     assert np.mean([f.identified for f in fits]) <= 0.15
+    assert np.mean([f.identified for f in simulate(SEVEN, 3, 0.4, 0.8, 0.48, 0.002, 20)]) <= 0.15
     unidentified = [f for f in fits if not f.identified]
     assert all("α" in f.reason or "does not fall" in f.reason for f in unidentified)
     low, high = np.quantile([f.alpha for f in fits], [0.05, 0.95])

@@ -157,7 +157,7 @@ def fit_scaling(
         noise=model,
         fixed_D=D is not None,
         flips_at=flips if np.isfinite(flips) else None,
-        flips_ci95=flip_interval(n, weight, mean, replicates, flips, sse, dof, within, D),
+        flips_ci95=flip_interval(n, weight, mean, replicates, flips, sse, dof, within, D, ci95["alpha"]),
         misfit=misfit_p(mean, fitted, weight, count, within, parameters),
         replicates=replicates,
         means=mean,

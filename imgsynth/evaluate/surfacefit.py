@@ -5,7 +5,6 @@ One of the four parameters may be held at a value, each row its own: that is all
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from imgsynth.batch import F64
 from imgsynth.evaluate.powerlaw import ALPHA_BOUNDS
+from imgsynth.evaluate.uncertainty import crossings
 
 BETA_BOUNDS = (0.0, 3.0)
 PARAMETERS = ("alpha", "beta", "gamma", "delta")
@@ -181,27 +181,8 @@ def profiles(
         else:
             scale = at if at > 0 else 1e-3
             low, high, logarithmic = scale * 1e-4, scale * 1e4, True
-        ends = _crossings(partial(inside, name), at, low, high, logarithmic)
+        ends = crossings(partial(inside, name), at, low, high, logarithmic)
         if name in ("gamma", "delta"):
             ends = [0.0 if ends[0] <= low * 1.01 else ends[0], np.inf if ends[1] >= high * 0.99 else ends[1]]
         out[name] = ends
     return out
-
-
-def _crossings(
-    inside: Callable[[F64], NDArray[np.bool_]], at: float, low: float, high: float, logarithmic: bool
-) -> list[float]:
-    """Where `inside` ends below and above `at`, or the bounds: three grids, each in the gap of the last."""
-    forward, back = (np.log, np.exp) if logarithmic else (np.positive, np.positive)
-    centre = float(forward(np.clip(at, low, high)))
-    inner, outer = np.full(2, centre), np.asarray(forward(np.array([low, high])), float)
-    share = np.linspace(0, 1, 21)[1:] ** 2  # finer near the estimate, where the end mostly is
-    for _ in range(3):
-        points = inner + share[:, None] * (outer - inner)
-        held = inside(np.asarray(back(points.ravel()))).reshape(points.shape)
-        outside = np.where(held.all(axis=0), len(share), np.argmin(held, axis=0))
-        bracket = np.vstack([inner, points, points[-1:]])
-        side = np.arange(2)
-        inner, outer = bracket[outside, side], bracket[outside + 1, side]
-        share = np.linspace(0, 1, 21)[1:]
-    return [float(v) for v in back(inner)]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from imgsynth.batch import F64
 from imgsynth.errors import DataError
 from imgsynth.evaluate.bootstrap import Estimate
+from imgsynth.evaluate.uncertainty import student_stretch
 
 READINGS = {
     ("high", "high"): "both ways: the synthetic images are like the real ones and cover them",
@@ -71,7 +72,8 @@ def transfer(
     if replicates is not None:
         x, y = (np.asarray(replicates[k], float) for k in ("trtr", "tstr"))
         with np.errstate(divide="ignore", invalid="ignore"):
-            gap, ratio = _read(x - y, a - b), _read(np.where(x > 0, y / x, np.nan), b / a)
+            gap = _read(x - y, a - b, real, synthetic)
+            ratio = _read(np.where(x > 0, y / x, np.nan), b / a, real / a * (b / a), synthetic / a)
     else:
         gap, ratio = _welch(real, synthetic)
     reading = ""
@@ -88,8 +90,15 @@ def _scores(name: str, values: ArrayLike) -> F64:
     return v
 
 
-def _read(stars: F64, value: float) -> Estimate:
-    lo, hi = np.nanquantile(stars, [0.025, 0.975])
+def _read(stars: F64, value: float, *per_seed: F64) -> Estimate:
+    """Percentiles of replicates, moved out for few seeds (values of each arm, in the figure's own unit)."""
+    parts = [(float(np.var(v, ddof=1)) / len(v), len(v) - 1) for v in per_seed if len(v) > 1]
+    of_seeds, everything = sum(v for v, _ in parts), float(np.nanvar(stars))
+    freedom = np.inf
+    if of_seeds > 0 and everything > 0:
+        freedom = of_seeds**2 / sum(v**2 / k for v, k in parts) / min(of_seeds / everything, 1.0) ** 2
+    wide = student_stretch(freedom)
+    lo, hi = (value + wide * (end - value) for end in np.nanquantile(stars, [0.025, 0.975]))
     return Estimate(value, float(min(lo, value)), float(max(hi, value)))
 
 

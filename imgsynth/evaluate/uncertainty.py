@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from imgsynth.errors import DataError
 from imgsynth.evaluate.powerlaw import ALPHA_BOUNDS, ALPHA_GRID, fit_rows, given_alpha
 
 MIN_SIZES = 5
-MAX_RATIO = 2.5
+MAX_RATIO = 2.0
 
 
 def relative_sd(mean: F64) -> F64:
@@ -59,6 +61,33 @@ def resample_means(
         for g, f, r in zip(groups, fitted, relative, strict=True)
     ]
     return np.stack(columns, axis=1)
+
+
+def student_stretch(freedom: float, level: float = 0.95) -> float:
+    """By how much an interval from normal tails must widen where its spread has `freedom` degrees: t/z."""
+    from scipy.stats import norm, t
+
+    share = 0.5 + level / 2
+    return float(t.ppf(share, freedom) / norm.ppf(share)) if np.isfinite(freedom) else 1.0
+
+
+def crossings(
+    inside: Callable[[F64], NDArray[np.bool_]], at: float, low: float, high: float, logarithmic: bool
+) -> list[float]:
+    """Where `inside` ends below and above `at`, or the bounds: three grids, each in the gap of the last."""
+    forward, back = (np.log, np.exp) if logarithmic else (np.positive, np.positive)
+    centre = float(forward(np.clip(at, low, high)))
+    inner, outer = np.full(2, centre), np.asarray(forward(np.array([low, high])), float)
+    share = np.linspace(0, 1, 21)[1:] ** 2  # finer near the estimate, where the end mostly is
+    for _ in range(3):
+        points = inner + share[:, None] * (outer - inner)
+        held = inside(np.asarray(back(points.ravel()))).reshape(points.shape)
+        outside = np.where(held.all(axis=0), len(share), np.argmin(held, axis=0))
+        bracket = np.vstack([inner, points, points[-1:]])
+        side = np.arange(2)
+        inner, outer = bracket[outside, side], bracket[outside + 1, side]
+        share = np.linspace(0, 1, 21)[1:]
+    return [float(v) for v in back(inner)]
 
 
 def law_intervals(
@@ -120,25 +149,31 @@ def _crossing(grid: F64, slack: F64) -> list[float]:
 
 def flip_interval(
     n: F64, weight: F64, mean: F64, replicates: F64, at: float, sse: float, dof: int, within: float,
-    fixed: float | None,
+    fixed: float | None, alphas: list[float],
 ) -> list[float | None]:  # fmt: skip
     """95 % interval of n* = (D/C)^(1/α), where rendering has no more to give than the gap has: hull as above.
 
     With D = C·n*^α the law is C·(1 + (n/n*)^-α), linear in C alone, so the profile over n* is a search over α
-    only. Ends beyond a thousandth of the smallest and a million times the largest size are None.
+    only, inside α's own interval `alphas`. Ends beyond 1/1000 of the smallest size or a million times the
+    largest are None.
     """
     from scipy.stats import f as f_distribution
 
     level = sse * (1 + f_distribution.ppf(0.95, 1, dof) / dof) - within
-    flips = np.geomspace(n[0] * 1e-3, n[-1] * 1e6, 400)
-    alpha = ALPHA_GRID[::4]
-    with np.errstate(over="ignore"):
-        shape = 1 + np.exp(-alpha[:, None, None] * (np.log(n) - np.log(flips)[:, None]))  # (A, flips, S)
-    if fixed is None:
-        c = np.clip((weight * mean * shape).sum(-1) / (weight * shape**2).sum(-1), 0, 1)
-    else:
-        c = np.clip(fixed * flips[None] ** -alpha[:, None], 0, 1)
-    cost = (weight * (mean - c[..., None] * shape) ** 2).sum(-1).min(axis=0)
+    low_end, high_end = n[0] * 1e-3, n[-1] * 1e6
+    alpha = np.geomspace(alphas[0], alphas[1], 81)  # no other α is inside at any n*
+
+    def inside(flips: F64) -> NDArray[np.bool_]:
+        with np.errstate(over="ignore"):
+            shape = 1 + np.exp(-alpha[:, None, None] * (np.log(n) - np.log(flips)[:, None]))  # (A, flips, S)
+        if fixed is None:
+            c = np.clip(shape @ (weight * mean) / (shape**2 @ weight), 0, 1)
+        else:
+            c = np.clip(fixed * flips[None] ** -alpha[:, None], 0, 1)
+        cost = (mean - c[..., None] * shape) ** 2 @ weight
+        return np.asarray(cost.min(axis=0) <= level)
+
+    profile = np.log(crossings(inside, at, low_end, high_end, True))
     with np.errstate(divide="ignore"):
         stars = np.where(
             replicates[:, 1] > 0,
@@ -146,12 +181,11 @@ def flip_interval(
             np.inf,
         )
     low, high = np.quantile(stars, [0.025, 0.975], method="inverted_cdf")
-    inside = np.log(flips[cost <= level])
-    ends = [low, high, np.log(at) if at > 0 else -np.inf, *inside[:1], *inside[-1:]]
+    ends = [low, high, np.log(at) if at > 0 else -np.inf, *profile]
     first, last = min(ends), max(ends)
     return [
-        None if first <= np.log(flips[0]) else float(np.exp(first)),
-        None if last >= np.log(flips[-1]) else float(np.exp(last)),
+        None if first <= np.log(low_end) else float(np.exp(first)),
+        None if last >= np.log(high_end) - 1e-9 else float(np.exp(last)),
     ]
 
 

@@ -19,7 +19,7 @@ from imgsynth.errors import DataError
 from imgsynth.evaluate.curves import LearningCurve
 from imgsynth.evaluate.perclass import ClassDelta, benjamini_hochberg, delta_rows, per_class_delta
 from imgsynth.evaluate.transfer import Transfer, transfer
-from imgsynth.evaluate.uncertainty import relative_sd
+from imgsynth.evaluate.uncertainty import relative_sd, student_stretch
 from imgsynth.evaluate.verdict import Verdict, verdict
 
 __all__ = [
@@ -119,6 +119,7 @@ def effective_real_images(
         raise DataError("effective real images: the errors of the mixed arm are empty or not finite")
     if n_real < 0:
         raise DataError(f"effective real images: expected n_real of 0 or more, got {n_real}")
+    total = float(curve.inverse(mixed.mean())[0])
     if resampled is None:
         stars, freedom = _resampled_cells([*curve.errors, mixed], bootstrap, seed)
         real_stars, mixed_stars = stars[:, :-1], stars[:, -1]
@@ -130,10 +131,12 @@ def effective_real_images(
                 f"got {real_stars.shape} and {mixed_stars.shape}"
             )
         real_stars = real_stars[:, curve.order]
-        freedom = _freedom(mixed, mixed_stars, curve)
-    total = float(curve.inverse(mixed.mean())[0])
-    totals = curve.inverse(mixed_stars, real_stars)
-    low, high = np.quantile(totals, expanded_shares(freedom), method="inverted_cdf")
+        freedom = _freedom(mixed, total, curve, mixed_stars, real_stars)
+    wide = student_stretch(freedom)
+    totals = curve.inverse(
+        mixed.mean() + wide * (mixed_stars - mixed.mean()), curve.means + wide * (real_stars - curve.means)
+    )
+    low, high = np.quantile(totals, [0.025, 0.975], method="inverted_cdf")
     return _as_effective(curve, total, float(low), float(high), n_real, float(mixed.mean()))
 
 
@@ -162,18 +165,28 @@ def _as_effective(
     )
 
 
-def _freedom(mixed: F64, stars: F64, curve: LearningCurve) -> float:
-    """Degrees of freedom (Satterthwaite 1946) of seeds and test images together.
+def _freedom(mixed: F64, total: float, curve: LearningCurve, mixed_stars: F64, real_stars: F64) -> float:
+    """Degrees of freedom (Satterthwaite 1946) of the mixed error against the curve beside it.
 
-    Of the seeds, those of the mixed cell and of its two neighbours on the curve are counted; test images are
-    taken as many.
+    Seeds of three cells enter: the mixed one and its two neighbours on the curve. Test images, which are
+    shared by all cells and so for the most part fall out of the difference, count as many.
     """
-    total = float(np.var(stars))
-    seeds = float(np.var(mixed, ddof=1)) / len(mixed) if len(mixed) > 1 else 0.0
-    if total <= 0 or seeds <= 0:
+    position = np.interp(
+        np.log(np.clip(total, curve.sizes[0], curve.sizes[-1])),
+        np.log(curve.sizes),
+        np.arange(len(curve.sizes)),
+    )
+    left = min(int(position), len(curve.sizes) - 2)
+    share = float(position - left)
+    cells = ((1.0, mixed), (1 - share, curve.errors[left]), (share, curve.errors[left + 1]))
+    parts = [(w**2 * float(np.var(v, ddof=1)) / len(v), len(v) - 1) for w, v in cells if len(v) > 1]
+    of_seeds = sum(v for v, _ in parts)
+    beside = (1 - share) * real_stars[:, left] + share * real_stars[:, left + 1]
+    everything = float(np.var(mixed_stars - beside))
+    if of_seeds <= 0 or everything <= 0:
         return np.inf
-    share = min(seeds / total, 1.0)
-    return float((len(mixed) - 1 + 2 * max(np.median(curve.count) - 1, 0)) / share**2)
+    freedom = of_seeds**2 / sum(v**2 / k for v, k in parts)
+    return float(freedom / min(of_seeds / everything, 1.0) ** 2)
 
 
 def _resampled_cells(cells: list[F64], replicates: int, seed: int) -> tuple[F64, float]:
@@ -205,14 +218,6 @@ def _resampled_cells(cells: list[F64], replicates: int, seed: int) -> tuple[F64,
         for m, r, k in zip(mean, relative, count, strict=True)
     ]
     return np.stack(columns, axis=1), float(freedom)
-
-
-def expanded_shares(freedom: float, level: float = 0.95) -> list[float]:
-    """Where to read replicates whose spread is known with `freedom` degrees, for Student's tails."""
-    from scipy.stats import norm, t
-
-    low = float(norm.cdf(t.ppf(0.5 - level / 2, freedom))) if np.isfinite(freedom) else 0.5 - level / 2
-    return [low, 1 - low]
 
 
 def exchange_rate(effective: Effective, n_synthetic: int) -> Rate:
