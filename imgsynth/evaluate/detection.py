@@ -182,7 +182,7 @@ def score_detections(
         if held[k]:
             showing = len(np.unique(table.units()[table.objects[:, k] > 0]))
             per_class[name] = {
-                key.removeprefix("per_class_"): _estimate(v[k], draws[key][:, k], showing)
+                key.removeprefix("per_class_"): estimate_from(v[k], draws[key][:, k], showing)
                 for key, v in value.items()
                 if key.startswith("per_class_")
             }
@@ -193,7 +193,7 @@ def score_detections(
         units=units,
         objects={name: int(m) for name, m in zip(table.classes, held, strict=True) if m},
         figures={
-            key: _estimate(v, draws[key], units)
+            key: estimate_from(v, draws[key], units)
             for key, v in value.items()
             if not key.startswith("per_class_")
         },
@@ -202,7 +202,7 @@ def score_detections(
     )
 
 
-def _estimate(value: float, draws: F64, units: int) -> Estimate | None:
+def estimate_from(value: float, draws: F64, units: int) -> Estimate | None:
     """A figure with its interval over `units`; None where it is not known.
 
     Percentiles of the resamples, moved so that their mean is the figure. AP leans up where objects are few
