@@ -40,9 +40,9 @@ def score_corrupted(
 
     Returns plain JSON values: `clean`, `mPC`, `rPC` (mPC ÷ clean), and in `corruptions` the mean of each over
     the severities and its figure at each of `severities`, all {"mean", "ci95"}. `figure` says of what:
-    accuracy, AP, or mask_AP where the model and the data have masks. The same resamples of images (or groups) serve all
-    cells, so the interval of rPC is that of a paired ratio. The intervals do not cover other draws of the
-    corruptions.
+    accuracy, AP, or mask_AP where the model and the data have masks. The same resamples of images (or
+    groups) serve all cells, so the interval of rPC is that of a paired ratio. The intervals do not cover
+    other draws of the corruptions.
 
     Raises:
         ModelError: the data has a class that the model does not know, or is not what the model is for.

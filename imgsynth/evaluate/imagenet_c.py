@@ -4,7 +4,7 @@ The constants of Hendrycks & Dietterich (2019) belong to images of 224²; for CI
 authors chose milder ones. Here the side of an image (√(height · width)) decides: at 224 the former, at 32
 the latter, between them a geometric mean weighted by log side; beyond them the nearer ones, with lengths in
 proportion to the side. So a severity means about the same at every size. Published figures are to be
-compared with care: blurs, snow and glass are of our make, and the plates of frost are drawn, not photographed.
+compared with care: blurs, snow and glass are of our make, and plates of frost are drawn, not photographed.
 
 Labels stay as they are. No effect moves the picture as a whole; zoom smears what is far from the middle, by
 15 % of its distance at most on average (as in Michaelis et al. 2019, who score detectors on the same), and
