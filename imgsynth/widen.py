@@ -85,7 +85,9 @@ def chosen_leaves(plan: Plan, paths: Iterable[str]) -> list[str]:
                 raise SceneError("this leaf does not vary in the scene", path=pattern)
             if not below:
                 branches = {p.rsplit(".", k)[0] for p in varying for k in range(p.count(".") + 1)}
-                raise SceneError(f"names nothing that varies{nearest(pattern, branches)}", path=pattern)
+                raise SceneError(
+                    f"names nothing that varies{nearest(pattern, sorted(branches))}", path=pattern
+                )
             why = "decides the class" if set(below) & fixed else "is worked out from other leaves"
             raise SceneError(f"{below[0]} {why}, so its range cannot be changed on its own", path=pattern)
         out.update(dict.fromkeys(free))

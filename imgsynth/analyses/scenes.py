@@ -69,18 +69,17 @@ def ablate(
         ("--count", count), ("--steps", steps), ("--seeds", seeds), ("--task", task), ("--net", net),
         ("--apart", apart), ("--seed", seed), ("--set", sets), ("--freeze", freeze),
     )  # fmt: skip
-    with Bars(as_json) as bars:
-        results = run(
-            loaded,
-            real,
-            out,
-            setting,
-            paths=vary,
-            factor=factor,
-            apart=apart,
-            replicates=bootstrap,
-            bars=bars,
-        )
+    results = run(
+        loaded,
+        real,
+        out,
+        setting,
+        paths=vary,
+        factor=factor,
+        apart=apart,
+        replicates=bootstrap,
+        bars=Bars(),
+    )
     results["what"] = _what(loaded, real, setting, command)
     said = verdict(results)
     lines = [f"as written: {results['headline']} {results['as_written']['mean']:.4f}"]
@@ -134,11 +133,10 @@ def knob(
         ("--count", count), ("--steps", steps), ("--seeds", seeds), ("--task", task), ("--net", net),
         ("--apart", apart), ("--seed", seed), ("--set", sets), ("--freeze", freeze),
     )  # fmt: skip
-    with Bars(as_json) as bars:
-        results = run(
-            loaded, real, out, setting,
-            paths=vary, epsilons=epsilon or EPSILONS, apart=apart, replicates=bootstrap, bars=bars,
-        )  # fmt: skip
+    results = run(
+        loaded, real, out, setting,
+        paths=vary, epsilons=epsilon or EPSILONS, apart=apart, replicates=bootstrap, bars=Bars(),
+    )  # fmt: skip
     results["what"] = _what(loaded, real, setting, command)
     said = verdict(results)
     lines = []
@@ -200,12 +198,11 @@ def tune(
         ("--task", task), ("--net", net), ("--apart", apart), ("--seed", seed), ("--set", sets),
         ("--freeze", freeze),
     )  # fmt: skip
-    with Bars(as_json) as bars:
-        results = run(
-            loaded, real, out, setting,
-            paths=vary, objective=objective, trials=trials, seed=seed, apart=apart, replicates=bootstrap,
-            bars=bars,
-        )  # fmt: skip
+    results = run(
+        loaded, real, out, setting,
+        paths=vary, objective=objective, trials=trials, seed=seed, apart=apart, replicates=bootstrap,
+        bars=Bars(),
+    )  # fmt: skip
     results["what"] = _what(loaded, real, setting, command)
     said = verdict(results)
     lines = [f"{row['path']:44} {_flat(row['from'])} → {_flat(row['to'])}" for row in results["moved"]]

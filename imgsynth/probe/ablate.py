@@ -64,9 +64,9 @@ def ablate(
     data = task.load(real)
     refuse_test(real, data, [task.load(other) for other in apart])
     same = [name for name, spec in variants.items() if spec == scene.spec]
-    tables = Bench(scene, data, setting, out, bars or Bars(quiet=True)).tables(
-        {WRITTEN: scene.spec, **{k: v for k, v in variants.items() if k not in same}}
-    )
+    tried = {WRITTEN: scene.spec, **{k: v for k, v in variants.items() if k not in same}}
+    with bars or Bars(quiet=True) as shown:
+        tables = Bench(scene, data, setting, out, shown).tables(tried)
     draw = Resampler(len(data), data.groups, replicates)
     base = figures(tables.pop(WRITTEN), draw)
     rows: list[dict[str, Any]] = []

@@ -65,7 +65,8 @@ def knob(
     variants = {f"ε {e:g}": widened(scene.spec, names, e) for e in wanted}
     data = setting.task.load(real)
     refuse_test(real, data, [setting.task.load(other) for other in apart])
-    tables = Bench(scene, data, setting, out, bars or Bars(quiet=True)).tables(variants)
+    with bars or Bars(quiet=True) as shown:
+        tables = Bench(scene, data, setting, out, shown).tables(variants)
     draw = Resampler(len(data), data.groups, replicates)
     of = {e: figures(models, draw) for e, models in zip(wanted, tables.values(), strict=True)}
     shares = best_shares(of, draw)

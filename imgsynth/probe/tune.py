@@ -72,27 +72,26 @@ def tune(
     """
     if objective not in OBJECTIVES:
         raise ImgsynthError(f"--objective: expected {' or '.join(OBJECTIVES)}, got {objective!r}")
-    bars = bars or Bars(quiet=True)
     leaves = tuned_leaves(scene, paths)
     data = setting.task.load(real)
     refuse_test(real, data, [setting.task.load(other) for other in apart])
     choosing, reporting = halves(setting.task, data)
     score = _objective(objective, scene, choosing, setting, out / "trial")
-    tell = bars.counter("tune", "trials")
-    done = search(
-        parameters(leaves),
-        lambda values: score(_spec(scene, values)),
-        trials=trials,
-        seed=seed,
-        log=out / "trials.jsonl",
-        about=_about(scene, real, objective, setting),
-        progress=tell,
-    )
-    shutil.rmtree(out / "trial", ignore_errors=True)
-    chosen = best(done)
-    tuned = _spec(scene, chosen.values)
     fresh = replace(setting, seeds=tuple(FRESH + s for s in setting.seeds))
-    tables = Bench(scene, reporting, fresh, out, bars).tables({WRITTEN: scene.spec, TUNED: tuned})
+    with bars or Bars(quiet=True) as show:
+        done = search(
+            parameters(leaves),
+            lambda values: score(_spec(scene, values)),
+            trials=trials,
+            seed=seed,
+            log=out / "trials.jsonl",
+            about=_about(scene, real, objective, setting),
+            progress=show.counter("tune", "trials"),
+        )
+        shutil.rmtree(out / "trial", ignore_errors=True)
+        chosen = best(done)
+        tuned = _spec(scene, chosen.values)
+        tables = Bench(scene, reporting, fresh, out, show).tables({WRITTEN: scene.spec, TUNED: tuned})
     draw = Resampler(len(reporting), reporting.groups, replicates)
     written, after = (figures(tables[name], draw) for name in (WRITTEN, TUNED))
     write_tuned(scene, tuned, out)
@@ -219,6 +218,8 @@ def write_tuned(scene: Scene, tuned: SceneSpec, out: Path) -> None:
 def verdict(results: dict[str, Any]) -> list[str]:
     """In words: what the other half of the real images says of the tuned ranges."""
     report, name = results["reporting"], results["headline"]
+    if not results["sets"]:
+        return [f"None of {len(results['trials'])} trials did better than the scene as written: keep it."]
     gain, (low, high) = report["difference"]["mean"], report["difference"]["ci95"]
     size = f"{100 * gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]".replace("-", "−")
     tested = f"on {report['images']} real images that chose nothing"
