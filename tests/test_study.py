@@ -512,9 +512,7 @@ def test_keys_change_with_everything_that_decides_the_weights():
     ]
     assert len({cell.key(), *(c.key() for c in changed)}) == 11
     # What it is called, and where it lies, change nothing.
-    moved = replace(
-        cell, arm="x", net="y", size=3, parts=(Part(replace(pool, path=Path("b")), rows),)
-    )
+    moved = replace(cell, arm="x", net="y", size=3, parts=(Part(replace(pool, path=Path("b")), rows),))
     assert moved.key() == cell.key()
 
 
@@ -640,9 +638,9 @@ def test_intervals_hold_over_six_groups():
         correct = rng.random((3, 300)) < 1 / (1 + np.exp(-chance))
         labels = rng.integers(0, 3, 300)
         arms = {"real": probabilities(correct, labels)}
-        low, high = measure(spec(arms=["real"], bootstrap=200), arms, labels, groups)["arms"][
-            "real"
-        ]["accuracy"]["ci95"]
+        low, high = measure(spec(arms=["real"], bootstrap=200), arms, labels, groups)["arms"]["real"][
+            "accuracy"
+        ]["ci95"]
         hits.append(low <= truth <= high)
     assert np.mean(hits) >= 0.89  # P(< 107 of 120 | 95 %) < 1 %
 

@@ -106,7 +106,7 @@ def surface(
             }
         )
     if min(len(out["sizes"]), len(out["real_sizes"])) < MIN_FIT:
-        out["reason"] = f"{len(out['sizes'])} numbers of synthetic images are too few to fit the law to"
+        out["reason"] = f"too few numbers of synthetic images ({len(out['sizes'])}) to fit it to"
         return out
     rendered, shown = np.array(cells, float).T
     fit = fit_surface(rendered.tolist(), shown.tolist(), per_seed, resampled=(1 - star)[:SURFACE_REPLICATES])

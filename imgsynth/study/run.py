@@ -35,6 +35,7 @@ from imgsynth.dataset.disk import disk_errors
 from imgsynth.report import write_report
 from imgsynth.study.cells import Cell, finished, predictions_path, score_cell, train_cell
 from imgsynth.study.choice import candidates, choose, shares_of
+from imgsynth.study.grounding import grounding
 from imgsynth.study.pictures import taken
 from imgsynth.study.plan import Maker, plan_cells
 from imgsynth.study.progress import Bars
@@ -111,7 +112,7 @@ def run_study(
             results["what"] = _what(study, sets, pools, learners, trained, looks, command)
             write_results(results, out / "results.json")
         with bars.stage("report"):
-            pictures = taken(study, sets, plan, test)
+            pictures = taken(sets, plan, test)
             write_report(results, pictures, out / "report.html")
             shutil.rmtree(work, ignore_errors=True)
     return results
@@ -209,10 +210,12 @@ def _what(
         "study": spec.model_dump(mode="json"),
         "study_digest": spec.digest(),
         "classes": list(sets.train.classes),
+        "scores": dict(task_of(spec.task).scores),
         **task_of(spec.task).form(sets.train),
         "images": {name: len(data) for name, data in sets.named().items()},
         "sources": {name: data.name for name, data in sets.named().items()},
         "digests": {name: pools[name].digest for name in sets.named()},
+        "grounding": grounding(study, sets),
         "test_groups": None if sets.test.groups is None else len(np.unique(sets.test.groups)),
         "learner": learner.describe(),
         "steps": learner.steps,

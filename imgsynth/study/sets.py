@@ -34,7 +34,7 @@ class Sets:
     def named(self) -> dict[str, Any]:
         """Set by name, in the order of the report."""
         return {
-            **{_called(name): data for name, data in self.synthetic.items()},
+            **{called(name): data for name, data in self.synthetic.items()},
             **{f"real {part}": getattr(self, part) for part in REAL},
         }
 
@@ -52,7 +52,8 @@ class Sets:
         return {name: task.pool(folder, name.replace(" ", "-"), data) for name, data in self.named().items()}
 
 
-def _called(generator: str) -> str:
+def called(generator: str) -> str:
+    """The name of a synthetic set in results and report."""
     return ONE if generator == ONE else f"synthetic {generator}"
 
 
@@ -176,7 +177,7 @@ def _mismatch(data: Any, model: Any, extra: set[str], missing: set[str]) -> str:
 def _refuse_leaks(study: Study, task: Task, sets: Sets) -> None:
     """No test image may be trained on or selected by, and no validation image trained on, by content."""
     prints = {name: task.fingerprints(data) for name, data in sets.named().items()}
-    synthetic = [_called(name) for name in sets.synthetic]
+    synthetic = [called(name) for name in sets.synthetic]
     for part, others in (
         ("test", ["real train", *synthetic, "real validation"]),
         ("validation", ["real train", *synthetic]),

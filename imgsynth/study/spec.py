@@ -65,6 +65,7 @@ class Real(Spec):
     train: str
     validation: str
     test: str
+    labels: str | None = Field(None, min_length=1, max_length=200)  # who made them, for the report
 
 
 def _sizes(sizes: tuple[int, ...], least: int = MIN_SIZES) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ class Synthetic(Spec):
     freeze: tuple[str, ...] = ()
     sampler: Literal["random", "sobol"] = "random"
     data: str | None = None
+    labels: str | None = Field(None, min_length=1, max_length=200)  # what grounds them, for the report
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
