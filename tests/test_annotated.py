@@ -480,8 +480,10 @@ def test_yolo_without_names_is_matched_by_position(tmp_path):
     assert named.classes == ("cup", "plate") and not named.unnamed
     for both in (concat_annotated(data, named), concat_annotated(named, data)):
         assert both.classes == ("cup", "plate") and not both.unnamed and both.counts().tolist() == [2, 2]
-    with pytest.raises(DataError, match="class 'plate' is not among cup, spoon"):
+    with pytest.raises(DataError, match="class 'plate' is not among cup, spoon; the class names of"):
         named.aligned(("cup", "spoon"))
+    with pytest.raises(DataError, match=r"class 'cup' is not among 0, 1; .*: name them in a data.yaml"):
+        named.aligned(data.classes)
 
 
 @pytest.mark.parametrize(

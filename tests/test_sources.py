@@ -556,6 +556,14 @@ def test_folder_faults_name_the_file(tmp_path):
         load(str(tmp_path / "plain.txt"))
 
 
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PDF", "ICO"])
+def test_only_the_named_kinds_of_images_are_opened_whatever_they_are_called(kind, tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "a" / "0.png", format=kind)
+    with pytest.raises(DataError, match=r"0\.png: not a readable image: cannot identify"):
+        load(str(tmp_path))
+
+
 def test_an_image_too_large_is_refused_by_its_header(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.ppm").write_bytes(b"P6\n9000 8000\n255\n")

@@ -165,10 +165,10 @@ class AnnotatedImages:
         position = {c: k for k, c in enumerate(classes)}
         missing = [c for c in used if c not in position]
         if missing:
-            raise DataError(
-                f"{self.name}: class {missing[0]!r} is not among {', '.join(classes)}; the class names of "
-                "the two sets must agree"
-            )
+            cure = "the class names of the two sets must agree"
+            if classes and all(c.isdigit() for c in classes):
+                cure = "numbers are what classes without names are called: name them in a data.yaml"
+            raise DataError(f"{self.name}: class {missing[0]!r} is not among {', '.join(classes)}; {cure}")
         lookup = np.array([position.get(c, -1) for c in own], np.int64)
         labels = lookup[self.labels] if len(self.labels) else self.labels
         return replace(self, labels=labels, classes=tuple(classes), unnamed=False)

@@ -15,6 +15,8 @@ from imgsynth.dataset.labelled import LabelledImages, check_memory, recolor, res
 from imgsynth.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pbm", ".webp", ".tif", ".tiff"})
+# Pillow goes by content, not by name, and for some kinds starts other programs (Ghostscript for EPS).
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "TIFF")
 MAX_PIXELS = 64_000_000  # of one file
 MAX_SIDE = 64  # images of many sizes are stretched to at most this
 MIN_SIDE = 8
@@ -126,7 +128,7 @@ def read_image(path: Path) -> U8:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             _check_pixels(path, opened.size)
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16"):
@@ -153,7 +155,7 @@ def image_size(path: Path) -> tuple[tuple[int, int], bool]:
     from PIL import Image
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             _check_pixels(path, opened.size)
             # Pillow would decode a whole PNG in search of an EXIF entry behind the pixels.
             bare = opened.format == "PNG" and not {"exif", "Raw profile type exif"} & set(opened.info)
