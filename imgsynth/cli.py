@@ -347,13 +347,13 @@ def study(file: Path, out: Path, workers: int | None, command: str | None = None
 
     results = run_study(file, out, workers=workers, command=command)
     for arm, scores in results["arms"].items():
-        accuracy = scores["accuracy"]
-        low, high = accuracy["ci95"]
+        score = scores[results["headline"]]
+        low, high = score["ci95"]
         print(
-            f"{arm:12} accuracy {accuracy['mean']:.4f}  [{low:.4f}, {high:.4f}]  "
-            f"{accuracy['seeds']} seeds, {accuracy['n']} real test images"
+            f"{arm:12} {results['headline']} {score['mean']:.4f}  [{low:.4f}, {high:.4f}]  "
+            f"{score['seeds']} seeds, {score['n']} real test images"
         )
-    print(f"{out / 'results.json'}\n{out / 'report.html'}")
+    print(f"{results['verdict']['sentence']}\n{out / 'results.json'}\n{out / 'report.html'}")
 
 
 def main() -> NoReturn:
