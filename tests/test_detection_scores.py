@@ -515,3 +515,56 @@ def test_a_true_object_without_a_mask_is_its_filled_box():
     got = found(as_found(REAL), 2, masks=True)
     for name, value in figures(got, truth, masks=True).items():
         np.testing.assert_array_equal(figures(got, some, masks=True)[name], value)
+
+
+def slow_pixel_scores(got, truth):
+    """PQ and IoU of each class from sets of pixels, for found objects that do not overlap."""
+    decode = lambda text, size: {  # noqa: E731
+        tuple(p) for p in np.argwhere(pycocotools.mask.decode({"size": list(size), "counts": text.encode()}))
+    }
+    pq, iou = [], []
+    for c in range(len(truth.classes)):
+        overlap, hits, alarms, misses, shared, either = 0.0, 0, 0, 0, 0, 0
+        for i in range(len(truth)):
+            size = truth.sizes[i].tolist()
+            real = [
+                decode(truth.masks[j], size) for j in np.flatnonzero((truth.owner == i) & (truth.labels == c))
+            ]
+            made = [decode(got.masks[j], size) for j in np.flatnonzero((got.owner == i) & (got.labels == c))]
+            pairs = [(len(a & b) / len(a | b), n, m) for n, a in enumerate(real) for m, b in enumerate(made)]
+            good = [p for p in pairs if p[0] > 0.5]
+            overlap, hits = overlap + sum(p[0] for p in good), hits + len(good)
+            alarms, misses = alarms + len(made) - len(good), misses + len(real) - len(good)
+            a, b = set().union(*real), set().union(*made)
+            shared, either = shared + len(a & b), either + len(a | b)
+        pq.append(overlap / (hits + alarms / 2 + misses / 2) if hits + alarms + misses else np.nan)
+        iou.append(shared / either if either else np.nan)
+    return np.array(pq), np.array(iou)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_pixel_scores_agree_with_sets_of_pixels(seed):
+    rng = np.random.default_rng(seed)
+    cell, rows, answers = 12, [], []
+    for i in range(3):
+        for at in rng.permutation(9)[:5]:
+            x, y = 2 + 16 * (at % 3), 2 + 16 * (at // 3)
+            box = np.array([x, y, x + cell, y + cell])
+            label = int(rng.integers(2))
+            if rng.random() < 0.8:
+                rows.append((i, label, *box))
+            if rng.random() < 0.8:
+                moved = box + rng.integers(-2, 3, 4)
+                answers.append(
+                    (i, label if rng.random() < 0.8 else 1 - label, 0.5 + rng.random() / 2, *moved)
+                )
+    if not rows:
+        return
+    truth = annotated(rows, n=3, size=(50, 50), masks=True)
+    got = found(answers, 3, size=(50, 50), masks=True)
+    out = figures(got, truth, masks=True)
+    pq, iou = slow_pixel_scores(got, truth)
+    np.testing.assert_allclose(out["per_class_PQ"], pq, atol=1e-12)
+    np.testing.assert_allclose(out["per_class_IoU"], iou, atol=1e-12)
+    assert out["PQ"] == pytest.approx(np.nanmean(pq)) and out["mIoU"] == pytest.approx(np.nanmean(iou))

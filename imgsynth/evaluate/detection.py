@@ -33,7 +33,7 @@ class Finder(Protocol):
         """`detect`, or `segment` where it gives masks too."""
         ...
 
-    def predict(self, images: Images, *, progress: Callable[[int], None] | None = None) -> Detections:
+    def predict(self, images: Images, *, progress: Callable[[int, int], None] | None = None) -> Detections:
         """What is found in the images."""
         ...
 
@@ -144,7 +144,7 @@ def score_detector(
     *,
     bootstrap: int = 1000,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DetectionScore:
     """Score `model` on `data`; its masks too where it gives and the data has them.
 

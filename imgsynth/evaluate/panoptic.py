@@ -22,7 +22,8 @@ from imgsynth.evaluate.matching import mask_texts
 MIN_SCORE = 0.5  # found objects below are not there, for mIoU and PQ
 IN_SIGHT = 0.5  # share of an object that others must leave free
 
-Masks = NDArray[np.bool_]
+Flat = NDArray[np.bool_]  # (H · W,) column by column
+Size = tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,16 @@ class PixelTable:
         for i in range(len(truth)):
             size = (int(truth.sizes[i, 0]), int(truth.sizes[i, 1]))
             rows, ours = kept[bounds[i] : bounds[i + 1]], truth.objects(i)
-            theirs = _stack([_decode(str(texts[j]), size) for j in rows], size)
-            real = _stack([truth.mask(j) for j in range(ours.start, ours.stop)], size)
+            theirs = [_pixels(str(texts[j]), size, "a found mask") for j in rows]
+            real = [_true_pixels(truth, j, size) for j in range(ours.start, ours.stop)]
             count = ~truth.ignored[ours]
-            void: Masks = np.any(real[~count], axis=0) & ~np.any(real[count], axis=0)
-            their_labels, our_labels = found.labels[rows], truth.labels[ours][count]
-            table[:2, i] = _class_pixels(theirs, their_labels, real[count], our_labels, void, k)
-            table[2:, i] = _panoptic(theirs, their_labels, real[count], our_labels, void, k)
+            wanted = [p for p, counts in zip(real, count, strict=True) if counts]
+            void = _covered([p for p, counts in zip(real, count, strict=True) if not counts], size)
+            for pixels in wanted:
+                void[pixels] = False
+            sides = theirs, found.labels[rows], wanted, truth.labels[ours][count], void
+            table[:2, i] = _class_pixels(*sides, size, k)
+            table[2:, i] = _panoptic(*sides, size, k)
         return PixelTable(*table)
 
     def figures(self, weights: F64) -> dict[str, F64]:
@@ -80,38 +84,39 @@ class PixelTable:
                 "per_class_IoU": iou, "per_class_PQ": pq}  # fmt: skip
 
 
-def _class_pixels(theirs: Masks, their_labels: I64, real: Masks, our_labels: I64, void: Masks, k: int) -> F64:
+def _class_pixels(
+    theirs: list[I64], their_labels: I64, real: list[I64], our_labels: I64, void: Flat, size: Size, k: int
+) -> F64:
     """Pixels of each class on both sides and on either, (2, K)."""
     out = np.zeros((2, k))
     for c in np.union1d(their_labels, our_labels):
-        found = theirs[their_labels == c].any(axis=0) & ~void
-        wanted = real[our_labels == c].any(axis=0)
+        found = _covered([p for p, label in zip(theirs, their_labels, strict=True) if label == c], size)
+        wanted = _covered([p for p, label in zip(real, our_labels, strict=True) if label == c], size)
+        found &= ~void
         out[:, c] = np.count_nonzero(found & wanted), np.count_nonzero(found | wanted)
     return out
 
 
-def _panoptic(theirs: Masks, their_labels: I64, real: Masks, our_labels: I64, void: Masks, k: int) -> F64:
+def _panoptic(
+    theirs: list[I64], their_labels: I64, real: list[I64], our_labels: I64, void: Flat, size: Size, k: int
+) -> F64:
     """Sum of overlaps, matched, spurious and missed objects of each class, (4, K)."""
-    whole = theirs.sum(axis=(1, 2))
-    below = _laid(theirs)
-    left = np.bincount(below.ravel(), minlength=len(theirs) + 1)[1:]
-    theirs_kept = (whole > 0) & (left >= IN_SIGHT * whole)
-    found = _laid(theirs[theirs_kept])
+    whole = np.array([len(p) for p in theirs], np.int64)
+    left = np.bincount(_laid(theirs, size), minlength=len(theirs) + 1)[1:]
+    kept = np.flatnonzero((whole > 0) & (left >= IN_SIGHT * whole))
+    found, their_labels = _laid([theirs[j] for j in kept], size), their_labels[kept]
     # Of true objects that overlap the smaller lies on top.
-    rank = np.argsort(-real.sum(axis=(1, 2)), kind="stable")
-    wanted, our_labels = _laid(real[rank]), our_labels[rank]
-    their_labels = their_labels[theirs_kept]
-    columns = len(their_labels) + 1
-    codes = (np.where(void, len(our_labels) + 1, wanted) * columns + found).ravel()
-    shared = np.bincount(codes, minlength=(len(our_labels) + 2) * columns).reshape(-1, columns)
-    in_void = shared[-1, 1:]
-    their_size, our_size = shared[:, 1:].sum(axis=0), shared[:-1].sum(axis=1)[1:]
-    both = shared[1:-1, 1:]
+    rank = np.argsort([-len(p) for p in real], kind="stable").astype(np.int64)
+    wanted, our_labels = _laid([real[j] for j in rank], size), our_labels[rank]
+    our_size = np.bincount(wanted, minlength=len(real) + 1)[1:]
+    at = np.flatnonzero(found)
+    columns = len(kept) + 1
+    codes = np.where(void[at], len(real) + 1, wanted[at]) * columns + found[at]
+    shared = np.bincount(codes, minlength=(len(real) + 2) * columns).reshape(-1, columns)[:, 1:]
+    their_size, in_void, both = shared.sum(axis=0), shared[-1], shared[1:-1]
     union = our_size[:, None] + (their_size - in_void) - both
     overlap = both / np.maximum(union, 1) * (our_labels[:, None] == their_labels)
-    true_row, found_row = np.nonzero(
-        overlap > 0.5
-    )  # at most one a row and column: neither side overlaps itself
+    true_row, found_row = np.nonzero(overlap > 0.5)  # at most one a row and column: no side overlaps itself
     spurious = in_void <= 0.5 * their_size
     spurious[found_row] = False
     missed = our_size > 0
@@ -126,23 +131,43 @@ def _panoptic(theirs: Masks, their_labels: I64, real: Masks, our_labels: I64, vo
     )
 
 
-def _laid(masks: Masks) -> NDArray[np.int64]:
+def _laid(masks: list[I64], size: Size) -> I64:
     """Which mask (from 1) is on top at each pixel, 0 where none is; later ones lie on earlier ones."""
-    out = np.zeros(masks.shape[1:], np.int64)
-    for j, mask in enumerate(masks):
-        out[mask] = j + 1
+    out = np.zeros(size[0] * size[1], np.int64)
+    for j, pixels in enumerate(masks):
+        out[pixels] = j + 1
     return out
 
 
-def _stack(masks: list[Masks], size: tuple[int, int]) -> Masks:
-    return np.array(masks) if masks else np.zeros((0, *size), bool)
+def _covered(masks: list[I64], size: Size) -> Flat:
+    out = np.zeros(size[0] * size[1], bool)
+    for pixels in masks:
+        out[pixels] = True
+    return out
 
 
-def _decode(text: str, size: tuple[int, int]) -> Masks:
+def _pixels(text: str, size: Size, what: str) -> I64:
+    """The pixels of a mask, numbered column by column.
+
+    Raises:
+        DataError: the text is malformed or its runs do not fill the image.
+    """
     try:
-        return rle.decode(text, size)
+        counts = rle.decode_counts(text)
     except DataError as e:
-        raise DataError(f"a found mask: {e}") from e
+        raise DataError(f"{what}: {e}") from e
+    ends = np.cumsum(counts)
+    if (counts < 0).any() or ends[-1] != size[0] * size[1]:
+        raise DataError(f"{what}: RLE runs fill {ends[-1]} pixels, not {size[0] * size[1]}")
+    length, stop = counts[1::2], ends[1::2]
+    out: I64 = np.repeat(stop - np.cumsum(length), length) + np.arange(length.sum())
+    return out
+
+
+def _true_pixels(truth: AnnotatedImages, j: int, size: Size) -> I64:
+    if truth.masks is not None and truth.masks[j]:
+        return _pixels(str(truth.masks[j]), size, truth.name)
+    return np.flatnonzero(truth.mask(j).T)
 
 
 def _ratio(part: F64, whole: F64) -> F64:
