@@ -239,6 +239,7 @@ class SensorSpec(Spec):
     motion_deg: Number = leaf(0.0)
     shot_noise: NonNegative = leaf(0.0)
     read_noise: NonNegative = leaf(0.0)
+    mosaic: Annotated[Distribution, integer(ge=0, le=4)] = leaf(0)
     contrast: Positive = leaf(1.0)
     black_level: Fraction = leaf(0.0)
     jpeg_quality: Annotated[Distribution, integer(ge=0, le=100)] = leaf(0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsynth.color import luminance, srgb_to_linear
-from imgsynth.sensor import SensorSettings, expose, motion_blur, resized, to_grid
+from imgsynth.sensor import SensorSettings, expose, mosaicked, motion_blur, resized, to_grid
 
 
 def shoot(color, k=1, seed=0, **changes):
@@ -88,7 +88,7 @@ def test_the_camera_s_pixels_share_the_light_by_area(native, seed):
 def test_native_frames_are_the_same_alone_and_in_any_batch():
     color = clouds(12)
     s = SensorSettings.neutral(
-        12, native_px=[0, 20, 20, 33, 9, 0, 20, 45, 33, 9, 20, 31], blur_px=0.7, motion_px=2.5, motion_deg=30,
+        12, native_px=[0, 20, 20, 33, 9, 0, 20, 45, 33, 9, 20, 31], blur_px=0.7, motion_px=2.5, motion_deg=30, mosaic=[0, 1, 2, 3] * 3,
         shot_noise=0.01, read_noise=0.01, jpeg_quality=60, saturation=1.3, auto_exposure=0.5, veil=0.1,
     )  # fmt: skip
     whole = expose(color, 1, s, 5, np.arange(12))
@@ -156,6 +156,26 @@ def test_contrast_turns_about_middle_grey_and_black_level_lifts():
     assert hard == pytest.approx(0.18 * (np.array([0.02, 0.18, 0.5]) / 0.18) ** 1.5, abs=0.003)
     lifted = shoot(color, black_level=0.05)[:, 0, 0, 0] / 255
     assert lifted == pytest.approx(np.array([0.07, 0.23, 0.55]), abs=0.003)
+
+
+@pytest.mark.parametrize("phase", [1, 2, 3, 4])
+def test_a_mosaic_keeps_plain_colours_and_makes_false_ones_of_fine_lines(phase):
+    plain = np.broadcast_to(np.array([0.7, 0.3, 0.1], np.float32), (1, 12, 12, 3)).copy()
+    assert np.abs(mosaicked(plain, np.array([phase])) - plain).max() < 1e-4
+    ramp = np.linspace(0.1, 0.9, 16, dtype=np.float32)[None, :, None, None] * np.ones(
+        (1, 1, 16, 3), np.float32
+    )
+    inner = (slice(None), slice(2, -2), slice(2, -2))
+    assert np.abs(mosaicked(ramp, np.array([phase])) - ramp)[inner].max() < 1e-3  # bilinear is exact on ramps
+    lines = np.zeros((1, 16, 16, 3), np.float32)
+    lines[:, :, ::2] = 0.8
+    false = mosaicked(lines, np.array([phase]))[0, 4:-4, 4:-4].mean(axis=(0, 1))
+    assert false.max() - false.min() > 0.3
+    # The colour that is sampled at a pixel is kept there.
+    color = clouds(1, 16)
+    got = mosaicked(color, np.array([phase]))
+    first = {1: 0, 2: 1, 3: 1, 4: 2}[phase]
+    assert np.abs(got[0, 2:-2:2, 2:-2:2, first] - color[0, 2:-2:2, 2:-2:2, first]).max() < 1e-4
 
 
 def test_native_noise_is_that_of_the_camera_s_pixels():

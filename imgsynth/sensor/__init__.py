@@ -11,7 +11,8 @@ In this order, each step skipped where its settings are neutral:
 4. Expose: auto-exposure by `auto_exposure`, times 2^`exposure_ev`, times `white_balance`; then `saturation`
    about the luminance; with one channel, the luminance.
 5. Optics: Gaussian blur of `blur_px`, then motion along `motion_deg` of `motion_px`.
-6. Noise in linear light: variance `shot_noise` · signal + `read_noise`².
+6. Noise in linear light: variance `shot_noise` · signal + `read_noise`². With `mosaic` each pixel then keeps
+   one colour of a Bayer filter and gets the others from its neighbours: fine strokes take on false colours.
 7. Contrast: 0.18·(signal/0.18)^`contrast`, plus `black_level`. Clip to [0, 1], tone curve, 8-bit rounding,
    `invert`, JPEG round trip at `jpeg_quality`.
 8. With `native_px`: the resize to the picture's size that a data set's maker did (`native_resize`).
@@ -25,7 +26,7 @@ this, and are those of the finished picture's pixels.
 """
 
 from imgsynth.sensor.expose import expose
-from imgsynth.sensor.optics import blur, motion_blur, resized, resolve, to_grid
+from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, to_grid
 from imgsynth.sensor.scan import otsu
 from imgsynth.sensor.settings import RESIZES, TONES, SensorSettings
 
@@ -35,6 +36,7 @@ __all__ = [
     "SensorSettings",
     "blur",
     "expose",
+    "mosaicked",
     "motion_blur",
     "otsu",
     "resized",

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgsynth import seeding
 from imgsynth.batch import F32, U8
 from imgsynth.color import linear_to_srgb, luminance
-from imgsynth.sensor.optics import blur, motion_blur, resized, resolve, to_grid
+from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, to_grid
 from imgsynth.sensor.scan import scan
 from imgsynth.sensor.settings import SensorSettings
 
@@ -71,6 +71,8 @@ def _develop(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any]) -
     signal = _expose(_veil(signal, s.veil), s)
     signal = motion_blur(blur(signal, s.blur_px), s.motion_px, s.motion_deg)
     signal = _add_noise(signal, s, seed, indices)
+    if s.channels == 3:
+        signal = mosaicked(signal, s.mosaic)
     signal = _contrast(signal, s.contrast)
     if np.any(s.black_level):
         signal = signal + s.black_level[:, None, None, None]

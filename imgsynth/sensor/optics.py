@@ -13,6 +13,14 @@ from scipy.special import ive
 from imgsynth.batch import F32
 
 _BATCH_BLUR_PIXELS = 24 * 24  # smaller frames are blurred many at a time, larger ones one by one in OpenCV
+_MOSAIC_STEPS = (1 << 16) - 1
+# Colours of the first 2 × 2 pixels, and OpenCV's name for that (which goes by the second line's second one).
+_BAYER = {
+    1: ((0, 1, 1, 2), cv2.COLOR_BayerBG2RGB),
+    2: ((1, 0, 2, 1), cv2.COLOR_BayerGB2RGB),
+    3: ((1, 2, 0, 1), cv2.COLOR_BayerGR2RGB),
+    4: ((2, 1, 1, 0), cv2.COLOR_BayerRG2RGB),
+}
 _STEPS_PER_PIXEL = 8  # of a motion's path
 
 
@@ -110,6 +118,27 @@ def _path(length: float, angle_deg: float) -> F32:
             weight = np.abs(1 - right - (x - left)) * np.abs(1 - low - (y - top))
             np.add.at(kernel, (top + low, left + right), weight)
     return (kernel[:-1, :-1] / steps).astype(np.float32)
+
+
+def mosaicked(images: NDArray[Any], phase: NDArray[np.integer]) -> NDArray[Any]:
+    """RGB images (n, H, W, 3) seen through a Bayer filter, the other colours interpolated bilinearly.
+
+    `phase` (n,) says which colours the first line starts with: 1 R G, 2 G R, 3 G B, 4 B G; 0 leaves an image
+    untouched. Values are kept between 0 and 2, in steps of 2/65535. Images need 4 pixels a side.
+    """
+    which = np.flatnonzero(phase > 0)
+    if len(which) == 0 or min(images.shape[1:3]) < 4:
+        return images
+    out = images.copy()
+    for i in which:
+        levels = (np.clip(images[i], 0, 2) * (_MOSAIC_STEPS / 2) + 0.5).astype(np.uint16)
+        first, code = _BAYER[int(phase[i])]
+        seen = np.empty(levels.shape[:2], np.uint16)
+        for row in (0, 1):
+            for column in (0, 1):
+                seen[row::2, column::2] = levels[row::2, column::2, first[2 * row + column]]
+        out[i] = cv2.cvtColor(seen, code) * np.float32(2 / _MOSAIC_STEPS)
+    return out
 
 
 def to_grid(samples: F32, size: tuple[int, int]) -> F32:

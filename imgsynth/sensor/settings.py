@@ -43,6 +43,7 @@ class SensorSettings:
     motion_deg: F32  # (n,) its direction, from +x towards +y
     shot_noise: F32  # (n,) variance per unit of signal
     read_noise: F32  # (n,) sd, signal 1 = white
+    mosaic: I32  # (n,) 0 = every pixel sees all colours; 1..4 = a Bayer filter that starts R G, G R, G B, B G
     contrast: F32  # (n,) exponent about middle grey: above 1 is harder
     black_level: F32  # (n,) light that the camera adds everywhere, signal 1 = white
     jpeg_quality: I32  # (n,) 1..100, 0 = no JPEG
@@ -60,7 +61,7 @@ class SensorSettings:
                 raise ValueError(f"expected sensor.{name} of shape {shape}, got {value.shape}")
             if name not in _SIGNED and np.any(value < 0):
                 raise ValueError(f"expected sensor.{name} of at least 0, got {value.min()}")
-        for name, most in (("jpeg_quality", 100), ("veil", 1), ("auto_exposure", 1)):
+        for name, most in (("jpeg_quality", 100), ("veil", 1), ("auto_exposure", 1), ("mosaic", 4)):
             if np.any(getattr(self, name) > most):
                 raise ValueError(f"expected sensor.{name} of at most {most}, got {getattr(self, name).max()}")
         if self.tone not in TONES or self.channels not in (1, 3) or self.native_resize not in RESIZES:
@@ -73,7 +74,7 @@ class SensorSettings:
     def neutral(n: int, **changes: Any) -> SensorSettings:
         """Settings of `n` frames that change nothing but what `changes` gives (a scalar is for all)."""
         values: dict[str, Any] = {}
-        kinds = {"binarize": np.bool_, "jpeg_quality": np.int32, "native_px": np.int32}
+        kinds = {"binarize": np.bool_, "jpeg_quality": np.int32, "native_px": np.int32, "mosaic": np.int32}
         for name in SensorSettings._arrays():
             value: NDArray[Any] = np.asarray(changes.pop(name, _NEUTRAL.get(name, 0)))
             kind = kinds.get(name, np.float32)
