@@ -54,12 +54,13 @@ def score_corrupted(
         for severity in severities:
             corrupt(np.zeros((2, 2, 1), np.uint8), name, severity)  # refuses what it does not know
     cells: list[Cell] = [None, *((name, s) for name in corruptions for s in severities)]
+    task = getattr(model, "task", "classify")
     if isinstance(data, AnnotatedImages):
-        if not hasattr(model, "task"):
+        if task == "classify":
             raise ModelError(f"{data.name} has boxes, but the model classifies whole images")
         figure, units, made = _detection_cells(model, data, cells, bootstrap, seed)  # type: ignore[arg-type]
     else:
-        if hasattr(model, "task") and model.task != "classify":
+        if task != "classify":
             raise ModelError(f"{data.name} has a class an image, but the model finds objects")
         figure, units, made = _class_cells(model, data, cells, bootstrap, seed)  # type: ignore[arg-type]
     rows = []
