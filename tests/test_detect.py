@@ -20,7 +20,7 @@ from imgsynth.learn.detect_trainer import train_detector, working_side
 from imgsynth.learn.find import boxes_at, peaks, suppress
 from imgsynth.learn.models import load_model
 from imgsynth.learn.start import start_from
-from imgsynth.learn.targets import Targets, Truth, box_loss, centre_loss, class_loss, mask_loss, targets_of
+from imgsynth.learn.targets import Targets, Truth, box_loss, centre_loss, mask_loss, targets_of
 
 TINY = DetectorConfig(
     width=8, steps=90, batch=8, crop=96, side=96, lr=6e-3, threads=1, precision="fp32", scale=0.1, color=0.1
@@ -287,16 +287,16 @@ def test_targets_by_hand():
     assert t.heat[0, 7, 6] == pytest.approx(np.exp(-0.5 / 0.45**2), rel=1e-5)
     assert t.cell.tolist() == [[0, 6, 5], [0, 6, 6], [0, 6, 7]]
     assert t.weight.sum() == pytest.approx(1) and t.weight.argmax() == 1
-    assert t.box[1].tolist() == [4.5, 2.5, 3.5, 2.5] and t.label.tolist() == [3, 3, 3]
+    assert t.box[1].tolist() == [4.5, 2.5, 3.5, 2.5] and t.label.tolist() == [3]
+    assert t.whole.tolist() == [[2, 4, 10, 9]]
     assert box_loss(t.box, t) == pytest.approx(0, abs=1e-5)
-    assert class_loss(20 * torch.eye(4)[[3, 3, 3]], t) < class_loss(torch.zeros(3, 4), t)
 
 
 def one(box, wanted):
     z = torch.zeros(1, 3, dtype=torch.int64)
     return box_loss(
         torch.tensor([box]),
-        Targets(*(torch.zeros(1),) * 2, z, torch.ones(1), torch.tensor([wanted]), z[:, 0], z, None),
+        Targets(*(torch.zeros(1),) * 2, z, torch.ones(1), torch.tensor([wanted]), z, z, z, None),
     )
 
 
@@ -420,15 +420,16 @@ def test_fine_tuning_matches_classes_by_name(trained, tmp_path):
     trained.save(tmp_path / "base")
     held = trained.net.state_dict()
     net = CentreNet(3, TINY.width, True)
-    drawn = net.state_dict()["names.out.weight"].clone()
+    drawn = net.state_dict()["reader.names.weight"].clone()
     left = start_from(net, tmp_path / "base", ("disc", "star", "square"))
     got = net.state_dict()
-    assert set(left) == {"names.out.weight", "names.out.bias"}
-    assert torch.equal(got["names.out.weight"][[2, 0]], held["names.out.weight"])
-    assert torch.equal(got["names.out.weight"][1], drawn[1])
+    assert set(left) == {"reader.names.weight", "reader.names.bias"}
+    assert torch.equal(got["reader.names.weight"][[2, 0]], held["reader.names.weight"])
+    assert torch.equal(got["reader.names.weight"][1], drawn[1])
     assert torch.equal(got["stem.0.weight"], held["stem.0.weight"])
     plain = CentreNet(1, TINY.width, False)
     assert start_from(plain, tmp_path / "base" / "model.safetensors", ("block",)) == []
+    assert torch.equal(plain.state_dict()["box.weight"], held["box.weight"])
     with pytest.raises(ModelError, match="does not fit the network"):
         start_from(CentreNet(2, TINY.width + 8, True), tmp_path / "base", ("square", "disc"))
     config = replace(FEW, width=TINY.width, weights=str(tmp_path / "base"), masks=True, steps=1, lr=1e-9)

@@ -3,8 +3,8 @@
 An encoder halves the image five times; a decoder adds the coarse levels onto the fine ones, down to a quarter
 of the input's resolution. Every cell there says whether an object's centre is in it and how far its box
 reaches (Zhou et al. 2019, "Objects as Points"; box distances as in Tian et al. 2019, "FCOS"). Classes and
-masks are read only at the cells that matter: the class from the cell's neighbourhood, the mask by a tiny
-convolutional network whose weights that neighbourhood gives (Tian et al. 2020, "CondInst").
+masks are read only from the boxes: each is looked at closely, which gives the class, and the weights
+of a tiny convolutional network that draws the mask (Tian et al. 2020, "CondInst").
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
+from torchvision.ops import roi_align
 
 STRIDE = 4  # pixels a cell
 COARSEST = 32  # both sides of the input must be multiples of it
 MASK_CHANNELS = 8
 _LAYERS = ((MASK_CHANNELS + 2, MASK_CHANNELS), (MASK_CHANNELS, MASK_CHANNELS), (MASK_CHANNELS, 1))
+REACH = 1.25  # how much larger than the box the looked-at region is
 CONTROLS = sum(made * (held + 1) for held, made in _LAYERS)  # weights and biases of one mask's network
 
 
@@ -28,14 +30,14 @@ class CentreNet(nn.Module):
 
     Args:
         classes: how many.
-        width: channels of the first stage; the later ones have 2, 3, 5 and 5 times as many.
+        width: channels of the first stage; the later ones have 2, 3, 5 and 4 times as many.
         masks: whether masks can be read.
         half: typical half side of an object in cells: where box distances start from.
     """
 
     def __init__(self, classes: int, width: int = 24, masks: bool = False, half: float = 4.0):
         super().__init__()
-        stages = (width, 2 * width, 3 * width, 5 * width, 5 * width)
+        stages = (width, 2 * width, 3 * width, 5 * width, 4 * width)
         neck = max(16, 8 * round(width / 3))
         self.stem = _conv(3, stages[0], 3, 2)
         self.stages = nn.ModuleList(
@@ -45,8 +47,10 @@ class CentreNet(nn.Module):
         self.merge = _conv(neck, neck, 3)
         self.centre = nn.Conv2d(neck, 1, 1)
         self.box = nn.Conv2d(neck, 4, 1)
-        self.names = Reader(neck, classes) if classes > 1 else None
-        self.controls = Reader(neck, CONTROLS) if masks else None
+        self.view = nn.Conv2d(neck, neck // 2, 1)
+        self.reader = (
+            Reader(neck // 2, max(8, 2 * width // 3), classes, masks) if classes > 1 or masks else None
+        )
         self.canvas = (
             nn.Sequential(_conv(neck, neck // 2, 3), nn.Conv2d(neck // 2, MASK_CHANNELS, 1))
             if masks
@@ -58,8 +62,8 @@ class CentreNet(nn.Module):
         nn.init.normal_(self.box.weight, std=0.01)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Of images (n, 3, H, W): centre logits (n, h, w), log box distances in cells (n, 4, h, w: left, top,
-        right, bottom), what classes and masks are read from (n, c, h, w), and the masks' canvas (n, 8, h, w).
+        """Of images (n, 3, H, W): centre logits (n, h, w), log box distances in cells (n, 4, h, w: left,
+        top, right, bottom), what the reader looks at (n, c, h, w), the masks' canvas (n, 8, h, w).
         """
         x = self.stem(x)
         levels = []
@@ -71,7 +75,7 @@ class CentreNet(nn.Module):
             y = nnf.interpolate(y, scale_factor=2.0, mode="nearest") + lateral(level)
         neck = self.merge(y)
         canvas = None if self.canvas is None else self.canvas(neck).float()
-        return self.centre(neck)[:, 0].float(), self.box(neck).float(), neck, canvas
+        return self.centre(neck)[:, 0].float(), self.box(neck).float(), self.view(neck).float(), canvas
 
 
 class Residual(nn.Module):
@@ -90,23 +94,47 @@ class Residual(nn.Module):
 
 
 class Reader(nn.Module):
-    """Reads `outputs` numbers from the 3×3 neighbourhood of some cells only (a sparse convolution)."""
+    """Looks at each box closely, whatever its size, and says what class it is and, by the weights of a tiny
+    network, how its mask is drawn.
 
-    def __init__(self, channels: int, outputs: int):
+    A window around the box is sampled twice (RoIAlign of He et al. 2017, "Mask R-CNN"): 32×32 of the image
+    itself, for detail that a quarter of the resolution has lost, and 8×8 of the network's features, for what
+    is around it. To read so costs little, since objects cover little of a picture.
+    """
+
+    def __init__(self, channels: int, width: int, classes: int, masks: bool):
         super().__init__()
-        self.hidden = nn.Linear(9 * channels, 2 * channels)
-        self.norm = nn.LayerNorm(2 * channels)
-        self.out = nn.Linear(2 * channels, outputs)
+        self.close = nn.Sequential(
+            _conv(3, width, 3),
+            nn.MaxPool2d(2),
+            _conv(width, 2 * width, 3),
+            _conv(2 * width, 2 * width, 3),
+            nn.MaxPool2d(2),
+        )
+        self.both = nn.Sequential(
+            _conv(2 * width + channels, 4 * width, 3), _conv(4 * width, 4 * width, 3), nn.MaxPool2d(2)
+        )
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(64 * width, 8 * width), nn.LayerNorm(8 * width), nn.ReLU()
+        )
+        self.names = nn.Linear(8 * width, classes) if classes > 1 else None
+        self.controls = nn.Linear(8 * width, CONTROLS) if masks else None
 
-    def forward(self, features: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """(k, outputs) at k cells (image, row, column) of features (n, c, h, w)."""
-        padded = nnf.pad(features, (1, 1, 1, 1)).permute(0, 2, 3, 1)
-        step = torch.arange(3)
-        rows = row[:, None, None] + step[None, :, None]
-        columns = column[:, None, None] + step[None, None, :]
-        patches = padded[image[:, None, None], rows, columns].flatten(1).float()
-        out: Tensor = self.out(torch.relu(self.norm(self.hidden(patches))))
-        return out
+    def forward(
+        self, pixels: Tensor, view: Tensor, image: Tensor, boxes: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Class logits (k, K) and mask controls (k, CONTROLS) of k boxes (k, 4: xyxy in cells) in the given
+        images (k,) of the batch `pixels` (n, 3, H, W) and its features `view` (n, c, h, w).
+        """
+        middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (REACH / 2)
+        places = torch.cat([image[:, None].float(), middle - half, middle + half], dim=1)
+        near = roi_align(pixels, places, 32, spatial_scale=STRIDE, aligned=True)
+        wide = roi_align(view, places, 8, sampling_ratio=2, aligned=True)
+        x = self.close(near.contiguous(memory_format=torch.channels_last))
+        x = self.hidden(self.both(torch.cat([x, wide.to(x.dtype)], dim=1))).float()
+        names = None if self.names is None else self.names(x).float()
+        controls = None if self.controls is None else self.controls(x).float()
+        return names, controls
 
 
 def draw_masks(canvas: Tensor, controls: Tensor, offset: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn import functional as nnf
 
 from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.errors import DataError, ModelError
@@ -31,9 +32,11 @@ from imgsynth.learn.loop import (
 )
 from imgsynth.learn.start import start_from
 from imgsynth.learn.store import seeded
-from imgsynth.learn.targets import Targets, box_loss, centre_loss, class_loss, mask_loss, targets_of
+from imgsynth.learn.targets import Targets, box_loss, centre_loss, mask_loss, targets_of
 from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
+ASTRAY = 0.06  # of the box's sides, standard deviation of its edges
+SMOOTHING = 0.05  # of class labels
 MOST_MASKS = 96  # of a batch that a step learns from, chosen by chance
 LARGEST_SIDE = 1600  # of the working size, if it is chosen here
 
@@ -162,9 +165,9 @@ def _run(
         truths = [truth for _, truth in made]
         if isinstance(net, TorchvisionDetector):
             return net.loss(pixels.float() / 255, truths)
+        targets = targets_of(truths, (size, size))
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            said = net(normalized(pixels).contiguous(memory_format=torch.channels_last))
-        return losses(net, said, targets_of(truths, (size, size)), unit, rng)
+            return losses(net, normalized(pixels), targets, unit, rng)
 
     return optimise(
         net,
@@ -184,30 +187,36 @@ def crop_size(working: Working, wanted: int | None) -> int:
     return min(wanted or largest + 31, -(-largest // 32) * 32)
 
 
-def losses(
-    net: CentreNet,
-    said: tuple[Tensor, Tensor, Tensor, Tensor | None],
-    targets: Targets,
-    unit: float,
-    rng: np.random.Generator,
-) -> Tensor:
-    """The sum that training lessens: centres, boxes, classes, masks."""
-    logits, distances, features, canvas = said
+def losses(net: CentreNet, x: Tensor, targets: Targets, unit: float, rng: np.random.Generator) -> Tensor:
+    """The sum that training lessens on crops `x` (n, 3, H, W): centres, boxes, classes, masks."""
+    logits, distances, view, canvas = net(x.contiguous(memory_format=torch.channels_last))
     loss = centre_loss(logits, targets)
     if not len(targets.cell):
         return loss
     image, row, column = targets.cell.T
     reach = torch.exp(distances[image, :, row, column].clamp(max=10))
     loss = loss + 2 * box_loss(reach, targets)
-    if net.names is not None:
-        loss = loss + class_loss(net.names(features, image, row, column), targets)
-    if net.controls is not None and canvas is not None and targets.masks is not None:
+    if net.reader is None:
+        return loss
+    looks = targets.whole + _jitter(targets.whole, rng)
+    names, controls = net.reader(x, view, targets.centre[:, 0], looks)
+    if names is not None:
+        loss = loss + nnf.cross_entropy(names, targets.label, label_smoothing=SMOOTHING)
+    if controls is not None and canvas is not None and targets.masks is not None:
         some = torch.from_numpy(rng.permutation(len(targets.centre))[:MOST_MASKS])
         at = targets.centre[some]
-        controls = net.controls(features, *at.T)
         height, width = canvas.shape[2:]
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         offset = torch.stack([columns - at[:, 2, None, None], rows - at[:, 1, None, None]], dim=1)
-        drawn = draw_masks(canvas[at[:, 0]].flatten(2), controls, offset.float().flatten(2) * (STRIDE / unit))
+        with torch.autocast("cpu", enabled=False):
+            drawn = draw_masks(
+                canvas[at[:, 0]].flatten(2), controls[some], offset.float().flatten(2) * (STRIDE / unit)
+            )
         loss = loss + mask_loss(drawn, targets.masks[some].flatten(1))
     return loss
+
+
+def _jitter(boxes: Tensor, rng: np.random.Generator) -> Tensor:
+    """What to add to boxes (k, 4) so that they err as found ones do."""
+    side = torch.cat([boxes[:, 2:] - boxes[:, :2]] * 2, dim=1)
+    return torch.from_numpy(rng.normal(0, ASTRAY, tuple(boxes.shape)).astype(np.float32)) * side

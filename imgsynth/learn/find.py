@@ -63,23 +63,25 @@ def find_in(model: Detector, image: U8) -> tuple[F64, NDArray[Any], F64, list[st
     if isinstance(model.net, TorchvisionDetector):
         return _ask_torchvision(model, small, scale, (height, width))
     net, config = model.net, model.config
-    logits, distances, features, canvas = net(_padded(small))
+    pixels = _padded(small)
+    logits, distances, view, canvas = net(pixels)
     at, score = peaks(logits[0], config.score_floor, config.most)
     box = boxes_at(distances[0], at)
-    zero = torch.zeros(len(at), dtype=torch.int64)
-    label = zero
-    if net.names is not None and len(at):
-        chances = torch.softmax(net.names(features, zero, at[:, 0], at[:, 1]), dim=1)
-        sure, label = chances.max(1)
+    names, controls = None, None
+    if net.reader is not None and len(at):
+        first = torch.zeros(len(at), dtype=torch.int64)
+        names, controls = net.reader(pixels, view, first, box / STRIDE)
+    label = torch.zeros(len(at), dtype=torch.int64)
+    if names is not None:
+        sure, label = torch.softmax(names, dim=1).max(1)
         score = score * sure
     kept = np.flatnonzero((score >= config.score_floor).numpy())
     kept = kept[suppress(box.numpy()[kept], score.numpy()[kept], config.overlap)]
     found = _to_image(box.numpy()[kept], scale, (height, width))
     texts: list[str] = []
-    if net.controls is not None and canvas is not None and len(kept):
-        where = at[torch.from_numpy(kept)]
-        controls = net.controls(features, zero[: len(kept)], where[:, 0], where[:, 1])
-        texts = _masks(canvas[0], controls, where, found, scale, model.unit, (height, width))
+    if controls is not None and canvas is not None and len(kept):
+        rows = torch.from_numpy(kept)
+        texts = _masks(canvas[0], controls[rows], at[rows], found, scale, model.unit, (height, width))
     return found, label.numpy()[kept], score.numpy()[kept].astype(np.float64), texts
 
 

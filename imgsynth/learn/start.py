@@ -14,7 +14,7 @@ from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
 PREFIX = "inner."
 # What depends on the number of classes, or is there only where masks are.
-COMPACT = ("names.", "controls.", "canvas.")
+COMPACT = ("reader.", "canvas.")
 TORCHVISION = (
     "inner.roi_heads.box_predictor.",
     "inner.roi_heads.mask_predictor.mask_fcn_logits.",
@@ -41,7 +41,7 @@ def start_from(net: CentreNet | TorchvisionDetector, path: Path, classes: Sequen
     if isinstance(net, TorchvisionDetector):
         if not any(name.startswith(PREFIX) for name in held):
             held = {PREFIX + name: t for name, t in held.items()}
-        readouts = TORCHVISION
+        readouts: tuple[str, ...] = TORCHVISION
     else:
         readouts = COMPACT
     known = None
@@ -67,7 +67,7 @@ def _by_name(
     own = net.state_dict()
     changed = []
     for name in list(held):
-        if isinstance(net, CentreNet) and name.startswith("names.out.") and name in own:
+        if isinstance(net, CentreNet) and name.startswith("reader.names.") and name in own:
             rows = own[name].clone()
             for k, c in enumerate(classes):
                 if c in known:

@@ -1,7 +1,7 @@
 """What the centre-point network should say about a crop, cell by cell, and the losses that compare.
 
 Centres are Gaussians on the grid of cells, as wide as the object (Zhou et al. 2019; the elliptic form of Liu
-et al. 2020, "TTFNet"); boxes and classes are asked of the cells near a centre, weighted by the same Gaussian.
+et al. 2020, "TTFNet"); boxes are asked of the cells near a centre, weighted by the same Gaussian.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from imgsynth.learn.centre import STRIDE
 
 SPREAD = 0.54 / 6  # standard deviation of the Gaussian, per side of the box (TTFNet)
 NEAR = 0.3  # height of the Gaussian from which a cell answers for the object
-SMOOTHING = 0.05  # of class labels
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ class Targets:
     cell: Tensor  # (c, 3) image, row, column
     weight: Tensor  # (c,) adds up to 1 over an object
     box: Tensor  # (c, 4) distances to left, top, right, bottom in cells
-    label: Tensor  # (c,)
     centre: Tensor  # (k, 3) image, row, column of each object's centre cell
+    whole: Tensor  # (k, 4) box of each object, xyxy in cells
+    label: Tensor  # (k,)
     masks: Tensor | None  # (k, h, w) coverage
 
 
@@ -52,7 +52,8 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
     h, w = size[0] // STRIDE, size[1] // STRIDE
     heat = np.zeros((len(truths), h, w), np.float32)
     counts = np.ones((len(truths), h, w), np.float32)
-    cells, weights, boxes, labels, centres, masks = [], [], [], [], [], []
+    cells, weights, boxes, centres, masks = [], [], [], [], []
+    wholes, labels = [np.zeros((0, 4))], [np.zeros(0, np.int64)]
     for n, truth in enumerate(truths):
         owner, best = np.full((h, w), -1), np.zeros((h, w), np.float32)
         scaled = truth.boxes / STRIDE
@@ -77,7 +78,8 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
         cells.append(np.stack([np.full(len(rows), n), rows, columns], 1))
         weights.append(share / total[mine])
         boxes.append(np.concatenate([here - scaled[mine, :2], scaled[mine, 2:] - here], 1))
-        labels.append(truth.labels[mine])
+        wholes.append(scaled[~truth.ignored])
+        labels.append(truth.labels[~truth.ignored])
     counts[heat == 1] = 1
     return Targets(
         torch.from_numpy(heat),
@@ -85,8 +87,9 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
         torch.from_numpy(np.concatenate(cells).astype(np.int64)),
         torch.from_numpy(np.concatenate(weights).astype(np.float32)),
         torch.from_numpy(np.concatenate(boxes).astype(np.float32)),
-        torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         torch.from_numpy(np.array(centres, np.int64).reshape(-1, 3)),
+        torch.from_numpy(np.concatenate(wholes).astype(np.float32)),
+        torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         torch.from_numpy(np.stack(masks).astype(np.float32)) if masks else None,
     )
 
@@ -126,12 +129,6 @@ def box_loss(distances: Tensor, targets: Targets) -> Tensor:
     union = (area + true - inner).clamp(min=1e-6)
     giou = inner / union - (hull - union) / hull
     return (targets.weight * (1 - giou)).sum() / max(1, len(targets.centre))
-
-
-def class_loss(logits: Tensor, targets: Targets) -> Tensor:
-    """Cross-entropy of class logits (c, K) with smoothed labels, averaged over objects."""
-    each = nnf.cross_entropy(logits, targets.label, reduction="none", label_smoothing=SMOOTHING)
-    return (targets.weight * each).sum() / max(1, len(targets.centre))
 
 
 def mask_loss(logits: Tensor, coverage: Tensor) -> Tensor:
