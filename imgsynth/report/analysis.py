@@ -57,6 +57,7 @@ class Section:
     figures: Sequence[Picture] = ()
     table: Grid | None = None
     note: str = ""
+    wide: bool = True  # figures one below the other, or small ones side by side
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgsynth.batch import U8
 from imgsynth.report.sheet import class_color
 
-WIDTH = 320  # pixels that a picture is brought to
+WIDTH = 480  # pixels that a picture is brought to
 
 Color = tuple[int, int, int]
 RIGHT, WRONG, MISSED = (70, 200, 90), (235, 60, 50), (250, 205, 40)
@@ -41,7 +41,7 @@ def marked(image: U8, marks: Sequence[Mark]) -> U8:
     size = (WIDTH, max(1, round(height * scale)))
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
     canvas = Image.fromarray(tinted).resize(size, how)
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
     for mark in marks:
         x0, y0, x1, y1 = (float(v) * scale for v in mark.box)
         pen.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=mark.color, width=2)

@@ -90,6 +90,7 @@ def trials_plot(scores: Sequence[float], label: str, *, scale: float = 100.0) ->
         axes.plot(range(len(y)), y, "o", color=SOFT, ms=4, alpha=0.7)
         axes.plot([0], y[:1], "D", color=INK, ms=6, label="as written")
         axes.legend(frameon=False, loc="lower right")
+        axes.locator_params(axis="x", integer=True)
         _finish(axes, "trial", label, "both")
         return svg(figure)
 

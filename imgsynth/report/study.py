@@ -23,7 +23,6 @@ STRIP = 8  # pictures of a class and set
 MOST_CLASSES = 16  # shown as pictures
 MOST_PAIRS = 8
 SORT_FROM = 20  # so many classes are sorted by score, fewer keep their order
-NARROW = ("accuracy", "worst_class", "AP50", "AP", "mask_AP50")  # scores that a telephone shows
 CLASSIFY = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -158,7 +157,7 @@ def _arms_context(results: Mapping[str, Any]) -> dict[str, Any]:
         "headline": words.headline(results),
         "score": name,
         "scores": what.get("scores", CLASSIFY),
-        "narrow": NARROW,
+        "narrow": (words.headline(results), "worst_class"),  # what a telephone shows
         "kinds": {arm.partition(":")[0] for arm in arms},
         "differences": differences,
         "trts": transfer.get("TRTS"),

@@ -12,7 +12,9 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     """Up to five sentences: the verdict, what synthetic images alone reach, what they replace, what they add,
     what the scaling law says.
     """
-    said = [_decides(results), reaches(results), _replaces(results), _adds(results), _advises(results)]
+    said = [_decides(results), reaches(results)]
+    if results.get("verdict", {}).get("rule") != 0:  # 0: nothing was learned, so nothing follows
+        said += [_replaces(results), _adds(results), _advises(results)]
     return [sentence for sentence in said if sentence]
 
 

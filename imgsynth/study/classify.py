@@ -95,6 +95,10 @@ class Classify:
             np.add.at(confusion, (data.labels, one.argmax(axis=1)), 1)
         return {"confusion": confusion.tolist()}
 
+    def chance(self, data: LabelledImages) -> float:
+        """Accuracy of always naming the commonest class."""
+        return float(data.counts().max() / len(data))
+
     def deltas(
         self, a: Sequence[Answers], b: Sequence[Answers], data: LabelledImages, measured: ClassPair
     ) -> list[Any]:

@@ -16,13 +16,13 @@ from imgsynth.dataset.annotated import AnnotatedImages, Detections, concat_annot
 from imgsynth.study.task import ClassPair
 
 BOXES = MappingProxyType(
-    {"AP50": "AP50", "AP": "AP", "AP75": "AP75", "worst_class": "AP50 of the worst class", "AR_100": "recall"}
+    {"AP50": "AP50", "AP": "AP", "AP75": "AP75", "worst_class": "worst class", "AR_100": "recall"}
 )
 MASKS = MappingProxyType(
     {
         "mask_AP50": "mask AP50",
         "mask_AP": "mask AP",
-        "worst_class": "mask AP50 of the worst class",
+        "worst_class": "worst class",
         "AP50": "box AP50",
         "mIoU": "mIoU",
         "PQ": "panoptic quality",
@@ -119,6 +119,10 @@ class Detect:
     def extras(self, predictions: Sequence[Detections], data: AnnotatedImages) -> dict[str, Any]:
         """Nothing."""
         return {}
+
+    def chance(self, data: AnnotatedImages) -> float:
+        """A score that a guess may well have."""
+        return 0.01
 
     def deltas(
         self, a: Sequence[Found], b: Sequence[Found], data: AnnotatedImages, measured: ClassPair

@@ -18,7 +18,7 @@ from imgsynth.study.results import Answered
 from imgsynth.study.sets import Sets
 
 MISTAKES = 24
-DRAWN, DRAWN_MISTAKES = 8, 12  # pictures with boxes of each set, and of mistakes
+DRAWN, DRAWN_MISTAKES = 6, 9  # pictures with boxes of each set, and of mistakes
 CONFIDENT = 0.3  # what scores less is not drawn
 OVERLAP = 0.5  # from which a box is found
 

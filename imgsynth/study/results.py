@@ -23,6 +23,7 @@ from imgsynth.study.worth import (
     by_net,
     class_deltas,
     transfer_figures,
+    unlearned,
     verdict_of,
     worth_of_arms,
 )
@@ -86,7 +87,7 @@ def measured_results(
         out["nets"] = by_net(nets, draw)
     if chosen:
         out["chosen"] = dict(chosen)
-    out["verdict"] = _verdict(out, task, chosen)
+    out["verdict"] = _verdict(out, task, chosen, task.chance(data))
     return out
 
 
@@ -103,8 +104,14 @@ def _priced(
         out["surface"] = surface(study.spec.surface.arm, grid, real, draw)
 
 
-def _verdict(out: Mapping[str, Any], task: Task, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """By the arm of both kinds of images that the validation images prefer."""
+def _verdict(out: Mapping[str, Any], task: Task, chosen: Mapping[str, Any], chance: float) -> dict[str, Any]:
+    """By the arm of both kinds of images that the validation images prefer.
+
+    Where models of real images do no better than a guess, nothing can be set against them.
+    """
+    real = out["arms"].get("real", {}).get(task.headline)
+    if real is not None and real["ci95"][0] <= chance:
+        return unlearned(real, chance)
     mixed = [arm for arm in out["arms"] if arm_of(arm).kind in ("both", "finetune")]
     best = max(mixed, key=lambda a: out["arms"][a][f"validation_{task.headline}"]["mean"], default=None)
     share = chosen[best]["real_share"] if best is not None and best in chosen else None

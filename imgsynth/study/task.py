@@ -194,6 +194,10 @@ class Task(Protocol):
         """Answers beside the truth."""
         ...
 
+    def chance(self, data: Any) -> float:
+        """The headline of a model that has learned nothing."""
+        ...
+
     def deltas(self, a: Sequence[Any], b: Sequence[Any], data: Any, measured: ClassPair) -> list[Any]:
         """The headline of each class in arm a (a table a seed) less that in arm b, with p and q."""
         ...

@@ -133,3 +133,18 @@ def verdict_of(results: Mapping[str, Any], mixed: str | None, share: float | Non
         effective=(worth.get("synthetic") or {}).get("effective"),
         share=share,
     ).to_json()
+
+
+def unlearned(real: Mapping[str, Any], chance: float) -> dict[str, Any]:
+    """The verdict where training on real images taught the models nothing."""
+    low, high = (f"{100 * v:.1f}" for v in real["ci95"])
+    return {
+        "action": "undecided",
+        "sentence": (
+            f"Undecided: trained on real images, models score {100 * real['mean']:.1f} % [{low}, {high}], "
+            f"which a guess does too ({100 * chance:.0f} %); train for more steps, or another net."
+        ),
+        "reasons": [],
+        "rule": 0,
+        "mixed": None,
+    }
