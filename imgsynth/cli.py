@@ -7,8 +7,9 @@ from __future__ import annotations
 import errno
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -318,11 +319,20 @@ def score(
         result = scored(model, data, unknown=unknown, bootstrap=bootstrap, progress=bar)
     if as_json:
         return print_json(result)
-    for name, value in result.items():
-        if isinstance(value, dict) and "ci95" in value:
-            low, high = value["ci95"]
-            print(f"{name:20} {value['mean']:.4f}  [{low:.4f}, {high:.4f}]")
+    for name, value in _figures(result):
+        low, high = value["ci95"]
+        print(f"{name:30} {value['mean']:.4f}  [{low:.4f}, {high:.4f}]")
     return None
+
+
+def _figures(result: Any, of: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every figure with an interval, and where it stands in the result."""
+    if isinstance(result, dict):
+        if "ci95" in result:
+            yield of, result
+        else:
+            for name, value in result.items():
+                yield from _figures(value, f"{of} {name}".strip())
 
 
 @app.command(name="study")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from imgsynth.dataset.sources import load_for
+from imgsynth.dataset.annotated_sources import load_annotated
+from imgsynth.dataset.sources import load
 from imgsynth.errors import ImgsynthError
 
 
@@ -37,13 +38,13 @@ def score(
 
     loaded = load_model(model)
     if isinstance(loaded, Classifier):
-        stranger = None if unknown is None else load_for("classify", unknown)
-        held = load_for("classify", data)
+        stranger = None if unknown is None else load(unknown)
+        held = load(data)
         return {
             "task": "classify",
             **score_classifier(loaded, held, unknown=stranger, bootstrap=bootstrap).to_json(),
         }
     if unknown is not None:
         raise ImgsynthError(f"--unknown: belongs to classifiers; {model} is a model to {loaded.task}")
-    found = score_detector(loaded, load_for(loaded.task, data), bootstrap=bootstrap, progress=progress)
-    return found.to_json()
+    truth = load_annotated(data, masks=loaded.task == "segment")
+    return score_detector(loaded, truth, bootstrap=bootstrap, progress=progress).to_json()
