@@ -15,7 +15,7 @@ import io
 import json
 import platform
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Cell:
     parts: tuple[Part, ...]  # none of them empty; the real one first
     settings: str  # canonical JSON of Learner.describe()
     start: Cell | None = None  # the training whose model this one goes on from
+    sources: str = field(default_factory=lambda: learner_sources())  # of the process that planned it
 
     @property
     def images(self) -> int:
@@ -81,7 +82,7 @@ class Cell:
     def key(self) -> str:
         """Hash (20 hex digits) of everything that decides the weights."""
         before = None if self.start is None else self.start.key()
-        said = [FORMAT, __version__, learner_sources(), self.settings, self.seed, before]
+        said = [FORMAT, __version__, self.sources, self.settings, self.seed, before]
         h = hashlib.sha256(json.dumps(said).encode())
         for part in self.parts:
             h.update(hashlib.sha256(part.key()).digest())

@@ -180,5 +180,7 @@ def _config(study: Study, kind: Any, given: Sequence[tuple[tuple[str, ...], Mapp
         return kind.of(settings)
     except ModelError as error:
         said = str(error).partition(": ")[2]
-        name = said.partition(":")[0]
-        raise study.error(said, *(*came[name], name) if came.get(name) else ("learner",)) from None
+        name, _, rest = said.partition(": ")
+        if came.get(name):
+            raise study.error(rest, *came[name], name) from None
+        raise study.error(said, "learner") from None

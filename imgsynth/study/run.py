@@ -1,29 +1,30 @@
 """A study from its file to results.json and report.html: render, train, score once, measure, report.
 
-The folder `out` holds `synthetic/` (the rendered set; `synthetic-NAME/` of several), `cells/` (every training,
-by content), `results.json` and `report.html`. Killed and started again, it goes on from what is there. HEADLINE
-below is accuracy, AP50 (detect) or mask_AP50 (segment); FIGURE is {mean, ci95: [low, high]}. results.json holds
+The folder `out` holds `synthetic/` (the rendered set; `synthetic-NAME/` of several), `cells/` (every
+training, by content), `results.json` and `report.html`. Killed and started again, it goes on from what is
+there. HEADLINE below is accuracy, AP50 (detect) or mask_AP50 (segment); FIGURE is {mean, ci95: [low, high]}.
+results.json holds
 
     headline    HEADLINE
-    arms        arm → every score of `what.scores`: FIGURE with seeds (how many), n (test images), per_seed;
+    arms        arm → every score of `what.scores`: FIGURE with seeds (how many), n (images), per_seed;
                 per_class: [{class, n, HEADLINE, ci95}]; validation_HEADLINE {mean, per_seed}; images {real,
                 synthetic} seen; classify: confusion (true × predicted, summed over seeds)
     paired      A_minus_B, A_over_real: FIGURE of the headline over the same test images
-    transfer    TRTS: FIGURE with n, per_seed; arm of synthetic images alone → trtr, tstr, gap, relative, trts,
-                reading (`evaluate.transfer`)
+    transfer    TRTS: FIGURE with n, per_seed; arm of synthetic images alone → trtr, tstr, gap, relative,
+                trts, reading (`evaluate.transfer`)
     class_delta arm → [{class, delta, ci95, p, q, significant, n}] against real, one family of tests
-    scaling     arm, sizes, error, ci95, errors_per_seed, fit {alpha, C, D, ci95, identified, reason, flips_at, …},
-                band, advice, holdout (the largest size foretold, or null)
+    scaling     arm, sizes, error, ci95, errors_per_seed, fit {alpha, C, D, ci95, identified, reason,
+                flips_at, …}, band, advice, holdout (the largest size foretold, or null)
     real_curve  the same of real images alone, where the study has real_sizes
     worth       arm → n_real, n_synthetic, error, effective (real images), exchange (`evaluate.worth`)
     surface     arm, sizes, real_sizes, cells [{n_real, n_synthetic, error, ci95, effective, …}], fit or null
     nets        arms: net → arm → FIGURE; difference: net → arm → FIGURE against real; agreement: arm →
                 {pairs, agree, tau_b}, where there are several nets
     chosen      arm → real_share, candidates, where a share was chosen on the validation images
-    verdict     action, sentence, reasons, rule (`evaluate.verdict`; 0: nothing was learned), mixed: the arm of
-                both kinds that it speaks of
-    what        the study, its digests, versions, image counts, steps, seeds, grounding of the labels, notes, and
-                the commands to run it again
+    verdict     action, sentence, reasons, rule (`evaluate.verdict`; 0: nothing was learned), mixed: the arm
+                of both kinds that it speaks of
+    what        the study, its digests, versions, image counts, steps, seeds, grounding of the labels, notes,
+                and the commands to run it again
 
 and no clock, host or path of this machine: the same study gives the same bytes.
 """
