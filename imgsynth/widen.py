@@ -288,6 +288,8 @@ def _number(law: Any, f: float, bounds: tuple[float, float]) -> Distribution:
         return LogUniform(max(low, bounds[0]), min(high, bounds[1]))
     low, high = _ends(law.low, median, law.high, f, bounds)
     if isinstance(law, Normal):
+        if low >= high or law.sd * f < 1e-300:  # narrower than numbers can tell
+            return Uniform(median, median)
         return Normal(_plain(median + f * (law.center - median)), _plain(law.sd * f), low, high)
     return replace(law, low=low, high=high)
 

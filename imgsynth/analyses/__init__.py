@@ -14,7 +14,7 @@ app = typer.Typer(
 
 for command in (
     scenes.ablate, scenes.knob, scenes.tune,
-    images.errors, images.statistics,
+    images.errors, images.statistics, images.corruptions,
     laws.scaling, laws.worth,
 ):  # fmt: skip
     app.command()(command)

@@ -7,7 +7,7 @@ from typing import Any
 
 from imgsynth.analyses.pages import Results, page
 from imgsynth.report.analysis import Grid, Page, Picture, Row, Section, heads
-from imgsynth.report.plots import Effect, bins_plot, pairs_plot
+from imgsynth.report.plots import Effect, bins_plot, effects_plot, pairs_plot
 from imgsynth.report.words import interval, percent
 
 MOST_PLOTS, MOST_ROWS = 12, 60
@@ -43,13 +43,15 @@ def _errors_of(table: Mapping[str, Any]) -> Section:
         figures=pictures,
         table=Grid(heads("value", "effect|n", "q|n", "trend|nw", "fewest mistakes|w", "most mistakes"), rows),
         note=note,
+        wide=False,
     )
 
 
 def errors_sentence(of: str, sure: Sequence[str], tested: int, fdr: float) -> str:
     """What of the tested values goes with mistakes, in words."""
     if not sure:
-        return f"None of {tested} values goes with mistakes of {of} at a false discovery rate of {fdr:.0%}."
+        rate = f"{100 * fdr:.3g} %"
+        return f"None of {tested} values goes with mistakes of {of} at a false discovery rate of {rate}."
     listed = ", ".join(sure[:5]) + (f" and {len(sure) - 5} more" if len(sure) > 5 else "")
     return (
         f"Of {tested} values {len(sure)} go{'es' if len(sure) == 1 else ''} with mistakes of {of}: {listed}."
@@ -60,7 +62,7 @@ def region_sentence(of: str, region: Mapping[str, Any]) -> str:
     """Where mistakes gather, in words."""
     return (
         f"Mistakes gather where {' and '.join(region['where'])}: {percent(region['error'])} "
-        f"{interval(region['ci95'])} of these {of} ({region['share']:.0%} of all), "
+        f"{interval(region['ci95'])} of these {of} ({100 * region['share']:.0f} % of all), "
         f"{percent(region['elsewhere'])} elsewhere."
     )
 
@@ -98,6 +100,38 @@ def statistics_sentences(r: Results) -> list[str]:
     return [
         f"{len(off)} of {len(r['figures'])} figures differ by more than halves of the real set do, most "
         f"of all {named}."
+    ]
+
+
+def corruptions(r: Results, said: Sequence[str]) -> Page:
+    """`evaluate corruptions`."""
+    kinds = sorted(r["corruptions"].items(), key=lambda item: item[1]["mean"] or 0.0)
+    levels = list(kinds[0][1]["severities"])
+    effects, rows = [], []
+    for name, f in kinds:
+        if f["mean"] is not None:
+            low, high = f["ci95"]
+            effects.append(Effect(name.replace("_", " "), f["mean"], low, high))
+        cells = [name.replace("_", " "), percent(f["mean"]), interval(f["ci95"])]
+        rows.append(Row([*cells, *(percent(f["severities"][s]["mean"]) for s in levels)]))
+    picture = Picture(
+        effects_plot(effects, f"{r['figure']}, mean over severities, %", mark=r["clean"]["mean"]),
+        f"{r['figure']} under each corruption; the numbers are in the table below.",
+        "Worst first, with 95 % intervals. The dashed line is the score on clean images.",
+    )
+    titles = heads("corruption", "mean|n", "95 % interval|nw", *(f"severity {s}|nw" for s in levels))
+    section = Section("Corruption by corruption", figures=[picture], table=Grid(titles, rows))
+    return page("What the model bears", r["data"], said, [section], r)
+
+
+def corruptions_sentences(r: Results) -> list[str]:
+    """mPC, and what hurts most, in words."""
+    clean, mean, share = percent(r["clean"]["mean"]), percent(r["mPC"]["mean"]), r["rPC"]
+    kept = "" if share["mean"] is None else f", {percent(share['mean'])} {interval(share['ci95'])} of it"
+    worst = min(r["corruptions"].items(), key=lambda item: item[1]["mean"] or 0.0)
+    return [
+        f"On clean images {r['figure']} is {clean}, under corruption {mean}{kept}.",
+        f"Worst is {worst[0].replace('_', ' ')} with {percent(worst[1]['mean'])}.",
     ]
 
 

@@ -17,7 +17,9 @@ def page(overline: str, title: str, said: Sequence[str], sections: Sequence[Sect
     """A page of results, whose `what` tells what was run."""
     what = dict(r["what"])
     command = what.pop("command")
-    facts = [(name.replace("_", " "), shown(value)) for name, value in what.items()]
+    facts = [
+        (name.replace("_", " "), _fact(value)) for name, value in what.items() if value not in (None, "")
+    ]
     facts += [("note", note) for note in r.get("notes", [])]
     return Page(overline, title, said, sections, command, facts, r)
 
@@ -35,7 +37,7 @@ def ablate(r: Results, said: Sequence[str]) -> Page:
         effects_plot(effects, f"change of real {score}, points"),
         f"Change of real {score} with each randomizer {done}; the numbers are in the table below.",
         f"Each randomizer {done}, all other draws as they were. Grey: not sure at a false discovery rate of "
-        f"{r['fdr']:.0%}.",
+        f"{100 * r['fdr']:.3g} %.",
     )
     written = r["as_written"]
     table = Grid(
@@ -59,7 +61,7 @@ def knob(r: Results, said: Sequence[str]) -> Page:
         d = p.get("difference")
         gap = ["–", "–"] if d is None else [points(d["mean"]), interval(d["ci95"], points)]
         cells = [f"{p['epsilon']:g}", percent(p["score"]["mean"]), interval(p["score"]["ci95"]), *gap]
-        rows.append(Row([*cells, f"{p['best_share']:.0%}"], faint=p["best_share"] < 0.05))
+        rows.append(Row([*cells, f"{100 * p['best_share']:.0f} %"], faint=p["best_share"] < 0.05))
     name = r["headline"]
     picture = Picture(
         curve_plot(
@@ -105,7 +107,7 @@ def tune(r: Results, said: Sequence[str]) -> Page:
     )
     moves = []
     for m in r["moved"]:
-        share = "–" if m["importance"] is None else f"{m['importance']:.0%}"
+        share = "–" if m["importance"] is None else f"{100 * m['importance']:.0f} %"
         moves.append(Row([m["path"], shown(m["from"]), shown(m["to"]), share]))
     moved = Section(
         "What moved",
@@ -114,6 +116,12 @@ def tune(r: Results, said: Sequence[str]) -> Page:
         "tuned.txt.",
     )
     return page("Ranges tuned to real images", r["what"]["scene"], said, [worth, moved], r)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {shown(v)}" for k, v in value.items() if v is not None)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _effect(label: str, figure: Mapping[str, Any], sure: bool = True) -> Effect:

@@ -144,7 +144,7 @@ def knob(
         low, high = point["score"]["ci95"]
         lines.append(
             f"ε {point['epsilon']:<6g} {results['headline']} {point['score']['mean']:.4f}  "
-            f"[{low:.4f}, {high:.4f}]  best in {point['best_share']:.0%}"
+            f"[{low:.4f}, {high:.4f}]  best in {100 * point['best_share']:.0f} %"
         )
     finish(results, said, lambda: pages.knob(results, said), out, as_json, lines)
 

@@ -108,8 +108,8 @@ def verdict(results: dict[str, Any]) -> list[str]:
     if not sure:
         widest = max(max(abs(v) for v in row["difference"]["ci95"]) for row in results["randomizers"])
         said.append(
-            f"No effect of {done} stands at a false discovery rate of {results['fdr']:.0%}; effects beyond "
-            f"{100 * widest:.1f} points are ruled out. More images or seeds would tell smaller ones."
+            f"No effect of {done} stands at a false discovery rate of {100 * results['fdr']:.3g} %; effects "
+            f"beyond {100 * widest:.1f} points are ruled out. More images or seeds would tell smaller ones."
         )
     return said
 

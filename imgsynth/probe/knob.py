@@ -94,7 +94,7 @@ def verdict(results: dict[str, Any]) -> list[str]:
     """In words: which ε is best, how sure that is, and what widening does."""
     best = next(point for point in results["points"] if point["epsilon"] == results["best"])
     share, name = best["best_share"], results["headline"]
-    said = [f"Real {name} is highest at ε = {best['epsilon']:g}, in {share:.0%} of the replicates."]
+    said = [f"Real {name} is highest at ε = {best['epsilon']:g}, in {100 * share:.0f} % of the replicates."]
     if best["epsilon"] == 1:
         said.append("The scene as written is as good as any other width tried.")
     else:

@@ -23,14 +23,22 @@ class Effect(NamedTuple):
 
 
 def effects_plot(
-    effects: Sequence[Effect], label: str, *, zero: bool = True, scale: float = 100.0, width: float = 6.0
+    effects: Sequence[Effect],
+    label: str,
+    *,
+    zero: bool = True,
+    mark: float | None = None,
+    scale: float = 100.0,
+    width: float = 6.0,
 ) -> str:
-    """A row an effect, its interval as a bar, with a line at 0."""
+    """A row an effect, its interval as a bar, with a line at 0, or a dashed one at `mark`."""
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(width, 0.9 + 0.34 * len(effects))
-        if zero:
+        if mark is not None:
+            axes.axvline(scale * mark, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        elif zero:
             axes.axvline(0, color=INK, linewidth=0.9)
         for row, e in enumerate(effects):
             color = MARK if e.sure else SOFT
