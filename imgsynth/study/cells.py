@@ -32,6 +32,22 @@ from imgsynth.version import __version__
 FORMAT = 2  # raise it when a cell's meaning changes
 
 
+@lru_cache(maxsize=1)
+def learner_sources() -> str:
+    """Hash of the sources under imgsynth/learn and of torch's version: either may change the weights."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    h = hashlib.sha256()
+    for file in sorted((Path(__file__).parent.parent / "learn").glob("*.py")):
+        h.update(file.name.encode() + b"\0" + file.read_bytes())
+    try:
+        h.update(version("torch").encode())
+    except PackageNotFoundError:  # a learner of the tests needs none
+        h.update(b"none")
+    h.update(platform.machine().encode())  # other instructions, other rounding
+    return h.hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Part:
     """Some images of a pool, and which share of what training draws they are to make up (None: by number)."""
@@ -58,7 +74,7 @@ class Cell:
     parts: tuple[Part, ...]  # none of them empty; the real one first
     settings: str  # canonical JSON of Learner.describe()
     start: Cell | None = None  # the training whose model this one goes on from
-    sources: str = field(default_factory=lambda: learner_sources())  # of the process that planned it
+    sources: str = field(default_factory=learner_sources)  # of the process that planned it
 
     @property
     def images(self) -> int:
@@ -102,22 +118,6 @@ class Cell:
             return None
         chances = [(part.share or 0.0) / len(part.rows) for part in self.parts]
         return np.repeat(chances, [len(part.rows) for part in self.parts])
-
-
-@lru_cache(maxsize=1)
-def learner_sources() -> str:
-    """Hash of the sources under imgsynth/learn and of torch's version: either may change the weights."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    h = hashlib.sha256()
-    for file in sorted((Path(__file__).parent.parent / "learn").glob("*.py")):
-        h.update(file.name.encode() + b"\0" + file.read_bytes())
-    try:
-        h.update(version("torch").encode())
-    except PackageNotFoundError:  # a learner of the tests needs none
-        h.update(b"none")
-    h.update(platform.machine().encode())  # other instructions, other rounding
-    return h.hexdigest()[:16]
 
 
 def finished(folder: Path, cell: Cell) -> bool:

@@ -26,6 +26,7 @@ class Classify:
 
     name = "classify"
     headline = "accuracy"
+    held_out = 2000
     scores: Mapping[str, str] = MappingProxyType(
         {
             "accuracy": "accuracy",

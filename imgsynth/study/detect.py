@@ -33,6 +33,8 @@ MASKS = MappingProxyType(
 class Detect:
     """The task `detect`, or `segment`: the same with masks."""
 
+    held_out = 200  # photographs take long
+
     def __init__(self, masks: bool = False):
         self.masks = masks
         self.name = "segment" if masks else "detect"

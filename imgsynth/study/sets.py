@@ -11,14 +11,14 @@ import numpy as np
 
 from imgsynth.batch import I64
 from imgsynth.dataset.labelled import nested_order
-from imgsynth.errors import DataError, SceneError
+from imgsynth.dataset.leaks import shared_groups
+from imgsynth.errors import DataError, ImgsynthError, SceneError
 from imgsynth.study.progress import Bars
 from imgsynth.study.spec import ONE, REAL_VARIABLE, Study, Synthetic
 from imgsynth.study.task import Pool, Task
 
 Render = Callable[..., Path]
 REAL = ("train", "validation", "test")
-HELD_OUT = 2000  # synthetic images at most that the real-trained models are tested on (TRTS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Sets:
         """Synthetic images for testing models that were trained on real ones alone."""
         joined = None
         for data in self.synthetic.values():
-            order = nested_order(task.strata(data), 0)[: max(1, HELD_OUT // len(self.synthetic))]
+            order = nested_order(task.strata(data), 0)[: max(1, task.held_out // len(self.synthetic))]
             some = data.subset(np.sort(order))
             joined = some if joined is None else task.join(joined, some)
         return joined
@@ -119,6 +119,11 @@ def _rendered(
         if error.file is not None:
             raise
         raise study.error(error.message, *key, "scene") from None
+    except ImgsynthError as error:
+        if "cannot resume" not in str(error):
+            raise
+        cure = f"delete {folder} to render anew, or choose another folder for the study"
+        raise study.error(f"{error}; {cure}", *key, "scene") from None
     try:
         return replace(task.load(str(path)), name=f"scene {wanted.scene}")
     except DataError as error:  # a scene whose frames do not suit the task
@@ -207,14 +212,12 @@ def _refuse_cut_groups(study: Study, sets: Sets) -> None:
     for k, part in enumerate(REAL):
         for other in REAL[:k]:
             held, data = getattr(sets, part), getattr(sets, other)
-            if held.groups is None or data.groups is None:
-                continue
-            both = sorted({str(g) for g in held.groups.tolist()} & {str(g) for g in data.groups.tolist()})
+            both = shared_groups(held, data)
             if both:
                 raise study.error(
                     f"leak: {len(both)} tracks (groups) are cut in two, such as {both[0]!r}, of which images "
                     f"are in both {other} ({data.name}) and {part} ({held.name}); split by group, as "
-                    "DATA#train, DATA#validation and DATA#test do",
+                    "DATA#train, DATA#validation and DATA#test do, or name different tracks differently",
                     "real",
                     part,
                 )

@@ -154,6 +154,11 @@ class Task(Protocol):
         """Score → what to call it in a report; the headline first."""
         ...
 
+    @property
+    def held_out(self) -> int:
+        """Synthetic images at most that models of real images are tested on."""
+        ...
+
     def load(self, spec: str) -> Any:
         """Read DATA."""
         ...
