@@ -242,6 +242,7 @@ class SensorSpec(Spec):
     mosaic: Annotated[Distribution, integer(ge=0, le=4)] = leaf(0)
     contrast: Positive = leaf(1.0)
     black_level: Fraction = leaf(0.0)
+    sharpen: NonNegative = leaf(0.0)
     jpeg_quality: Annotated[Distribution, integer(ge=0, le=100)] = leaf(0)
     tone: Literal["srgb", "linear"] = "srgb"
     invert: bool = False

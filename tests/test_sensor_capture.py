@@ -88,7 +88,7 @@ def test_the_camera_s_pixels_share_the_light_by_area(native, seed):
 def test_native_frames_are_the_same_alone_and_in_any_batch():
     color = clouds(12)
     s = SensorSettings.neutral(
-        12, native_px=[0, 20, 20, 33, 9, 0, 20, 45, 33, 9, 20, 31], blur_px=0.7, motion_px=2.5, motion_deg=30, mosaic=[0, 1, 2, 3] * 3,
+        12, native_px=[0, 20, 20, 33, 9, 0, 20, 45, 33, 9, 20, 31], blur_px=0.7, motion_px=2.5, motion_deg=30, mosaic=[0, 1, 2, 3] * 3, sharpen=0.8,
         shot_noise=0.01, read_noise=0.01, jpeg_quality=60, saturation=1.3, auto_exposure=0.5, veil=0.1,
     )  # fmt: skip
     whole = expose(color, 1, s, 5, np.arange(12))
@@ -176,6 +176,17 @@ def test_a_mosaic_keeps_plain_colours_and_makes_false_ones_of_fine_lines(phase):
     got = mosaicked(color, np.array([phase]))
     first = {1: 0, 2: 1, 3: 1, 4: 2}[phase]
     assert np.abs(got[0, 2:-2:2, 2:-2:2, first] - color[0, 2:-2:2, 2:-2:2, first]).max() < 1e-4
+
+
+def test_sharpening_leaves_even_light_and_overshoots_at_edges():
+    color = np.full((2, 16, 16, 3), 0.3, np.float32)
+    color[:, :, 8:] = 0.6
+    plain, sharp = (i.astype(int)[8, :, 0] for i in shoot(color, sharpen=np.array([0.0, 1.0])))
+    assert (plain[[0, 15]] == sharp[[0, 15]]).all()
+    # A step blurred by a Gaussian of sd 1 px, sampled: the pixel beside the edge is 0.31 of the step off.
+    step = plain[15] - plain[0]
+    assert sharp[8] - plain[8] == pytest.approx(0.31 * step, abs=0.03 * step)
+    assert plain[7] - sharp[7] == pytest.approx(0.31 * step, abs=0.03 * step)
 
 
 def test_native_noise_is_that_of_the_camera_s_pixels():

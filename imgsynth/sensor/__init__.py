@@ -14,7 +14,8 @@ In this order, each step skipped where its settings are neutral:
 6. Noise in linear light: variance `shot_noise` · signal + `read_noise`². With `mosaic` each pixel then keeps
    one colour of a Bayer filter and gets the others from its neighbours: fine strokes take on false colours.
 7. Contrast: 0.18·(signal/0.18)^`contrast`, plus `black_level`. Clip to [0, 1], tone curve, 8-bit rounding,
-   `invert`, JPEG round trip at `jpeg_quality`.
+   `sharpen` (the difference from a Gaussian blur of 1 pixel, so many times, is added), `invert`, JPEG round
+   trip at `jpeg_quality`.
 8. With `native_px`: the resize to the picture's size that a data set's maker did (`native_resize`).
 
 From step 2 to 7 a frame with `native_px` is that many pixels wide, and all lengths in pixels count those: a
@@ -26,7 +27,7 @@ this, and are those of the finished picture's pixels.
 """
 
 from imgsynth.sensor.expose import expose
-from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, to_grid
+from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, sharpened, to_grid
 from imgsynth.sensor.scan import otsu
 from imgsynth.sensor.settings import RESIZES, TONES, SensorSettings
 
@@ -41,5 +42,6 @@ __all__ = [
     "otsu",
     "resized",
     "resolve",
+    "sharpened",
     "to_grid",
 ]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgsynth import seeding
 from imgsynth.batch import F32, U8
 from imgsynth.color import linear_to_srgb, luminance
-from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, to_grid
+from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, sharpened, to_grid
 from imgsynth.sensor.scan import scan
 from imgsynth.sensor.settings import SensorSettings
 
@@ -76,7 +76,7 @@ def _develop(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any]) -
     signal = _contrast(signal, s.contrast)
     if np.any(s.black_level):
         signal = signal + s.black_level[:, None, None, None]
-    image = _encode(signal, s.tone)
+    image = sharpened(_encode(signal, s.tone), s.sharpen)
     if s.invert:
         image = 255 - image
     for i in np.flatnonzero(s.jpeg_quality):

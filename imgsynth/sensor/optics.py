@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive
 
-from imgsynth.batch import F32
+from imgsynth.batch import F32, U8
 
 _BATCH_BLUR_PIXELS = 24 * 24  # smaller frames are blurred many at a time, larger ones one by one in OpenCV
 _MOSAIC_STEPS = (1 << 16) - 1
@@ -138,6 +138,21 @@ def mosaicked(images: NDArray[Any], phase: NDArray[np.integer]) -> NDArray[Any]:
             for column in (0, 1):
                 seen[row::2, column::2] = levels[row::2, column::2, first[2 * row + column]]
         out[i] = cv2.cvtColor(seen, code) * np.float32(2 / _MOSAIC_STEPS)
+    return out
+
+
+def sharpened(images: U8, amount: NDArray[np.floating]) -> U8:
+    """8-bit images (n, H, W, c) plus `amount` (n,) times their difference from a Gaussian blur of 1 pixel."""
+    which = np.flatnonzero(amount > 0)
+    if len(which) == 0:
+        return images
+    out = images.copy()
+    for i in which:
+        soft = cv2.GaussianBlur(images[i], (0, 0), 1.0, borderType=cv2.BORDER_REFLECT)
+        sharp = cv2.addWeighted(
+            images[i], 1 + float(amount[i]), soft.reshape(images[i].shape), -float(amount[i]), 0
+        )
+        out[i] = sharp.reshape(images[i].shape)
     return out
 
 

@@ -46,6 +46,7 @@ class SensorSettings:
     mosaic: I32  # (n,) 0 = every pixel sees all colours; 1..4 = a Bayer filter that starts R G, G R, G B, B G
     contrast: F32  # (n,) exponent about middle grey: above 1 is harder
     black_level: F32  # (n,) light that the camera adds everywhere, signal 1 = white
+    sharpen: F32  # (n,) strength of an unsharp mask of sd 1 pixel; 0 = none
     jpeg_quality: I32  # (n,) 1..100, 0 = no JPEG
     tone: str = "srgb"
     invert: bool = False
