@@ -130,9 +130,9 @@ def corruptions(
 ) -> None:
     """How much noise, blur, weather and compression a model bears: ImageNet-C's 15 corruptions.
 
-    mPC is the mean score over corruptions and their 5 severities, rPC its share of the score on clean images. A model
-    that does well on clean photographs and badly here leans on what a poor camera or bad weather takes away;
-    randomize that in the scene (sensor, light).
+    mPC is the mean score over corruptions and their 5 severities, rPC its share of the score on clean images.
+    A model that does well on clean photographs and badly here leans on what a poor camera or bad weather
+    takes away; randomize that in the scene (sensor, light).
     """
     from imgsynth.analyses import image_pages as pages
     from imgsynth.dataset.sources import load_for

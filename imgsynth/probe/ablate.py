@@ -10,7 +10,7 @@ from typing import Any
 
 from imgsynth.errors import ImgsynthError
 from imgsynth.evaluate.perclass import benjamini_hochberg
-from imgsynth.probe.bench import Bench, Setting, refuse_test
+from imgsynth.probe.bench import Bench, Setting, learned_little, real_images
 from imgsynth.probe.compare import figures, paired, scored
 from imgsynth.scenefile import Scene
 from imgsynth.study.progress import Bars
@@ -61,8 +61,7 @@ def ablate(
         raise ImgsynthError(f"{scene.spec.name}: nothing varies in this scene, so nothing can be ablated")
     variants = {name: widened(scene.spec, [name], factor) for name in names}
     task = setting.task
-    data = task.load(real)
-    refuse_test(real, data, [task.load(other) for other in apart])
+    data = real_images(task, real, apart)
     same = [name for name, spec in variants.items() if spec == scene.spec]
     tried = {WRITTEN: scene.spec, **{k: v for k, v in variants.items() if k not in same}}
     with bars or Bars(quiet=True) as shown:
@@ -83,14 +82,16 @@ def ablate(
     for row, q in zip(rows, benjamini_hochberg([r["difference"]["p"] for r in rows]), strict=True):
         row["difference"]["q"] = float(q)
     rows.sort(key=lambda row: (row["difference"]["mean"], row["path"]))
+    written = scored(base, draw)
+    notes = [f"{name}: factor {factor:g} changes nothing there, so it was left out" for name in same]
     return {
         "analysis": "ablate",
         "headline": task.headline,
         "factor": factor,
-        "as_written": scored(base, draw),
+        "as_written": written,
         "randomizers": rows,
         "fdr": FDR,
-        "notes": [f"{name}: factor {factor:g} changes nothing there, so it was left out" for name in same],
+        "notes": notes + learned_little(task, data, written["mean"]),
     }
 
 
@@ -101,6 +102,8 @@ def verdict(results: dict[str, Any]) -> list[str]:
     worse = [row for row in sure if row["difference"]["mean"] < 0]
     better = [row for row in sure if row["difference"]["mean"] > 0]
     said = []
+    if not results["randomizers"]:
+        return ["Nothing was changed, so nothing can be said."]
     if worse:
         said.append(f"{done.capitalize()} costs real {results['headline']}: {_listed(worse)}.")
     if better:

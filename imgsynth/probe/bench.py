@@ -162,6 +162,17 @@ def training_seeds(count: int) -> tuple[int, ...]:
     return tuple(range(count))
 
 
+def learned_little(task: Task, data: Any, score: float) -> list[str]:
+    """A note where models hardly beat chance, for then no variant of the scene can be told from another."""
+    chance = 1 / max(len(data.classes), 1) if task.name == "classify" else 0.0
+    if score > chance + 0.05:
+        return []
+    return [
+        f"the models reach {task.headline} {score:.3f}, hardly more than chance, so their differences say "
+        "nothing; give more --steps or --count"
+    ]
+
+
 def halves(task: Task, data: Any, seed: int = 0) -> tuple[Any, Any]:
     """Two halves of real images, one to choose by and one to report on; groups stay whole.
 
@@ -177,25 +188,27 @@ def halves(task: Task, data: Any, seed: int = 0) -> tuple[Any, Any]:
     return a, b
 
 
-def refuse_test(spec: str, data: Any, apart: Sequence[Any] = ()) -> None:
-    """What is chosen by must not be what is tested on.
+def real_images(task: Task, spec: str, apart: Sequence[str] = ()) -> Any:
+    """The real images that ranges are to be chosen by, which therefore must not be those that are tested on.
 
     Args:
-        spec: DATA as the user named it.
-        data: its images.
-        apart: sets that it must share no image and no group with, such as the test set.
+        task: reads DATA.
+        spec: DATA of the images.
+        apart: DATA that they must share no image and no group with, such as the test set.
 
     Raises:
         DataError: `spec` names a test split or a whole that holds one, or an image is in a set of `apart`.
     """
+    from imgsynth.dataset.leaks import shared_groups, shared_images
+
     reason = "what ranges are chosen by cannot be tested on afterwards; give the validation part"
     if spec.endswith(("#test", ":test")):
         raise DataError(f"{spec}: refused, this is a test split: {reason}")
     if spec == "sklearn:digits" or spec.endswith(":all"):
         raise DataError(f"{spec}: refused, it holds the test split too: {reason}")
-    from imgsynth.dataset.leaks import shared_groups, shared_images
-
-    for other in apart:
+    data = task.load(spec)
+    for name in apart:
+        other = task.load(name)
         if shared := shared_images(data, other):
             raise DataError(
                 f"{spec}: refused, {len(shared)} of its images are also in {other.name} (row {shared[0][0]} "
@@ -206,3 +219,4 @@ def refuse_test(spec: str, data: Any, apart: Sequence[Any] = ()) -> None:
                 f"{spec}: refused, {len(both)} of its groups (tracks), such as {both[0]!r}, are also in "
                 f"{other.name}: {reason}"
             )
+    return data

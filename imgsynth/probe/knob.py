@@ -13,7 +13,7 @@ from typing import Any
 
 from imgsynth.errors import ImgsynthError
 from imgsynth.evaluate.perclass import benjamini_hochberg
-from imgsynth.probe.bench import Bench, Setting, refuse_test
+from imgsynth.probe.bench import Bench, Setting, learned_little, real_images
 from imgsynth.probe.compare import best_shares, figures, paired, scored
 from imgsynth.scenefile import Scene
 from imgsynth.study.progress import Bars
@@ -63,8 +63,7 @@ def knob(
     if not names:
         raise ImgsynthError(f"{scene.spec.name}: nothing varies in this scene, so there is no knob to turn")
     variants = {f"ε {e:g}": widened(scene.spec, names, e) for e in wanted}
-    data = setting.task.load(real)
-    refuse_test(real, data, [setting.task.load(other) for other in apart])
+    data = real_images(setting.task, real, apart)
     with bars or Bars(quiet=True) as shown:
         tables = Bench(scene, data, setting, out, shown).tables(variants)
     draw = Resampler(len(data), data.groups, replicates)
@@ -86,7 +85,7 @@ def knob(
         "leaves": chosen_leaves(plan, names),
         "points": points,
         "best": best["epsilon"],
-        "notes": [],
+        "notes": learned_little(setting.task, data, max(point["score"]["mean"] for point in points)),
     }
 
 

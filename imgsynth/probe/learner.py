@@ -19,7 +19,8 @@ def learner_of(task: str, *, net: str | None = None, steps: int | None = None) -
     """
     if task not in TASKS:
         raise ImgsynthError(f"--task: expected {', '.join(TASKS[:-1])} or {TASKS[-1]}, got {task!r}")
-    given: dict[str, Any] = {"net": net, "steps": steps}
+    # One thread: another number of them would change the last bits.
+    given: dict[str, Any] = {"net": net, "steps": steps, "threads": 1}
     settings = {name: value for name, value in given.items() if value is not None}
     if task == "classify":
         from imgsynth.learn.classify import ClassifierConfig

@@ -20,7 +20,7 @@ from imgsynth.dataset.disk import disk_errors
 from imgsynth.dataset.disk import replace as put
 from imgsynth.distributions import Distribution
 from imgsynth.errors import ImgsynthError, SceneError
-from imgsynth.probe.bench import Bench, Setting, halves, refuse_test
+from imgsynth.probe.bench import Bench, Setting, halves, learned_little, real_images
 from imgsynth.probe.compare import figures, paired, scored
 from imgsynth.probe.search import Parameter, Values, best, importances, search
 from imgsynth.scene import SceneSpec
@@ -73,8 +73,7 @@ def tune(
     if objective not in OBJECTIVES:
         raise ImgsynthError(f"--objective: expected {' or '.join(OBJECTIVES)}, got {objective!r}")
     leaves = tuned_leaves(scene, paths)
-    data = setting.task.load(real)
-    refuse_test(real, data, [setting.task.load(other) for other in apart])
+    data = real_images(setting.task, real, apart)
     choosing, reporting = halves(setting.task, data)
     score = _objective(objective, scene, choosing, setting, out / "trial")
     fresh = replace(setting, seeds=tuple(FRESH + s for s in setting.seeds))
@@ -109,7 +108,7 @@ def tune(
         },
         "moved": _moves(scene, tuned, leaves, importances(parameters(leaves), done)),
         "sets": as_sets(scene.spec, tuned),
-        "notes": _notes(leaves, trials),
+        "notes": _notes(leaves, trials) + learned_little(setting.task, data, float(after.per_seed.mean())),
     }
 
 
