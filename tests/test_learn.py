@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ModelError
-from imgsynth.learn.classify import Classifier, ClassifierConfig
+from imgsynth.learn.classify import Classifier, ClassifierConfig, suited
 from imgsynth.learn.loop import resolve_precision, warmup_cosine
 from imgsynth.learn.nets import CompactNet, build_net, load_weights
 from imgsynth.learn.trainer import augment, train_classifier
@@ -229,6 +229,11 @@ def test_augmentation_is_small_centred_and_fixed_by_its_generator():
     assert abs(float(shift.mean())) < 0.05 and float(shift.std()) == pytest.approx(0.85, rel=0.1)
     flat = torch.full((3, 1, 8, 8), 0.7)
     assert torch.allclose(augment(flat, torch.Generator().manual_seed(0)), flat)
+
+
+def test_many_classes_get_more_steps_and_few_the_defaults():
+    assert suited(10) == {} and ClassifierConfig.of(suited(43)).steps == 2150
+    assert ClassifierConfig.of({**suited(43), "steps": 5}).steps == 5
 
 
 def test_warmup_and_cosine():

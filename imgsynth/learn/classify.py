@@ -85,6 +85,15 @@ class ClassifierConfig:
         return ClassifierConfig(**values)
 
 
+def suited(classes: int) -> dict[str, Any]:
+    """Settings of `ClassifierConfig` for this many classes, for where nobody says: none up to 12 classes.
+
+    Beyond, 50 steps a class and a wider net at a lower rate. Measured on 43 classes of rendered signs, tested
+    on GTSRB's validation tracks, 2,000 steps: width 16 at 4e-3 .905, width 24 at 3e-3 .925 (1.6 × the time).
+    """
+    return {} if classes <= 12 else {"steps": 50 * classes, "width": 24, "lr": 3e-3}
+
+
 @dataclass(frozen=True)
 class Classifier:
     """A trained network with all that is needed to use it and to say where it came from."""

@@ -11,7 +11,7 @@ from imgsynth.dataset.annotated import concat_annotated
 from imgsynth.dataset.labelled import concat
 from imgsynth.dataset.sources import load
 from imgsynth.errors import ImgsynthError
-from imgsynth.learn.classify import Classifier, ClassifierConfig
+from imgsynth.learn.classify import Classifier, ClassifierConfig, suited
 from imgsynth.learn.detect import Detector, DetectorConfig
 from imgsynth.learn.detect_trainer import train_detector
 from imgsynth.learn.trainer import train_classifier
@@ -64,8 +64,9 @@ def learn(
 def _classify(
     data: Sequence[str], settings: Mapping[str, Any], *, seed: int, progress: Any, checkpoint: Path
 ) -> tuple[int, Classifier]:
-    config = ClassifierConfig.of(settings)
+    ClassifierConfig.of(settings)  # a wrong setting is said before anything is read
     images = reduce(concat, [load(spec) for spec in data])
+    config = ClassifierConfig.of({**suited(len(images.classes)), **settings})
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     model = train_classifier(images, config, seed=seed, progress=progress, checkpoint=checkpoint)
     return len(images), model
