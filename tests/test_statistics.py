@@ -29,7 +29,11 @@ def photos(n: int, seed: int, classes: int = 3, tracks: int = 40) -> LabelledIma
     labels = rng.integers(0, classes, n)
     names = tuple("abc"[:classes])
     return LabelledImages(
-        np.clip(images, 0, 255).astype(np.uint8), labels, names, np.array([f"t{t}" for t in track]), f"set{seed}"
+        np.clip(images, 0, 255).astype(np.uint8),
+        labels,
+        names,
+        np.array([f"t{t}" for t in track]),
+        f"set{seed}",
     )
 
 
@@ -77,7 +81,9 @@ def test_two_sets_of_one_kind_stay_near_the_null_band():
 def test_another_mix_of_classes_is_no_difference_in_looks():
     """Class b is bright: a set with few of b has other raw means, but the same look class by class."""
     data = photos(3000, 4)
-    data = replace(data, images=np.where((data.labels == 1)[:, None, None, None], 250, data.images).astype(np.uint8))
+    data = replace(
+        data, images=np.where((data.labels == 1)[:, None, None, None], 250, data.images).astype(np.uint8)
+    )
     few = data.subset(np.flatnonzero((data.labels != 1) | (np.arange(len(data)) % 10 == 0)))
     gap = next(g for g in statistics(few, data).gaps if g.figure == "luminance")
     assert abs(gap.shift) < 0.1
