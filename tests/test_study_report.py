@@ -96,7 +96,7 @@ def test_every_part_of_a_study_is_on_its_page(whole):
     assert "chosen among 2 shares on the validation images" in page.words
     assert "finetune spends 50.0 % of them on synthetic images" in page.words
     assert "foretold as" in page.words and "Benjamini–Hochberg" in page.words
-    assert "of 3 pairs of nets stand in the same order" in page.words
+    assert "stand in the same order as trained on real images: synthetic" in page.words
     for arm in results["arms"]:
         assert f"{arm} − real" in page.words or arm == "real"
 

@@ -180,7 +180,7 @@ def _rows_plot(
 
     spread = min(0.22, 0.7 / max(len(entries), 1)) if len(entries) > 1 else 0.0
     with mpl.rc_context(STYLE):
-        figure, axes = figure_of(5.4, 0.9 + (0.36 if len(entries) < 4 else 0.5) * len(names))
+        figure, axes = figure_of(5.4, 0.9 + max(0.36, min(0.14 * len(entries) + 0.08, 0.7)) * len(names))
         if zero:
             axes.axvline(0, color=SOFT, linewidth=1)
         for k, (arm, rows) in enumerate(entries.items()):

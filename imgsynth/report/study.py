@@ -193,25 +193,28 @@ def _classes_context(results: Mapping[str, Any]) -> dict[str, Any]:
         "deltas": deltas,
         "deltas_figure": figures.deltas_plot(deltas, [classes[c] for c in order]) if deltas else None,
         "delta_of": lambda arm, name: rows[arm].get(name),
-        "found_classes": " ".join(_found_classes(arm, of_arm) for arm, of_arm in deltas.items()),
+        "found_classes": _found_classes(deltas),
     }
 
 
-def _found_classes(arm: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which classes an arm helps and which it harms, as far as the tests can tell."""
-    found = [row for row in rows if row["significant"]]
-    said = []
-    for verb, sign in (("better at", 1), ("worse at", -1)):
-        names = [
-            row["class"]
-            for row in sorted(found, key=lambda row: -abs(row["delta"]))
-            if row["delta"] * sign > 0
-        ]
-        if names:
-            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-            said.append(f"{verb} {', '.join(names[:6])}{more}")
-    what = " and ".join(said) or "not told from real images at any class"
-    return f"{arm[:1].upper()}{arm[1:]}: {what} ({len(found)} of {len(rows)} classes differ)."
+def _found_classes(deltas: Mapping[str, Any]) -> str:
+    """Which classes each arm helps and which it harms, as far as the tests can tell."""
+    said, silent = [], []
+    for arm, rows in deltas.items():
+        found = sorted((row for row in rows if row["significant"]), key=lambda row: -abs(row["delta"]))
+        parts = []
+        for verb, sign in (("better at", 1), ("worse at", -1)):
+            names = [row["class"] for row in found if row["delta"] * sign > 0]
+            if names:
+                more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+                parts.append(f"{verb} {', '.join(names[:6])}{more}")
+        if parts:
+            said.append(f"Against real images, {arm} is {'; '.join(parts)}.")
+        else:
+            silent.append(arm)
+    if silent:
+        said.append(f"At no class can these be told from real images: {', '.join(silent)}.")
+    return " ".join(said)
 
 
 def _pictures_context(results: Mapping[str, Any], pictures: Pictures | None) -> dict[str, Any]:
