@@ -76,8 +76,8 @@ def explain(columns: Mapping[str, ArrayLike], mistakes: ArrayLike, *, seed: int 
     if np.ptp(y) == 0:
         what = "no mistake" if y[0] == 0 else "nothing but mistakes"
         raise DataError(
-            f"there is {what} in {len(y)} rows, so nothing to explain; use frames that the model finds harder "
-            "or easier (another --seed than those it was trained on)"
+            f"there is {what} in {len(y)} rows, so nothing to explain; use frames that the model finds "
+            "harder or easier (another --seed than those it was trained on)"
         )
     found = []
     for name, column in columns.items():
