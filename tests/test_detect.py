@@ -292,11 +292,24 @@ def test_targets_by_hand():
     assert box_loss(t.box, t) == pytest.approx(0, abs=1e-5)
 
 
+def test_objects_without_a_mask_teach_no_mask():
+    boxes = np.array([[0, 0, 16, 16], [32, 32, 48, 48]], np.float32)
+    mask = np.full((16, 16), 0.5, np.float32)
+    t = targets_of([Truth(boxes, np.array([0, 1]), np.zeros(2, bool), [None, mask])] * 2, (64, 64))
+    assert t.drawn.tolist() == [1, 3] and t.masks.shape == (2, 16, 16)
+    data = shapes(4, masks=True)
+    data.masks[1:] = ""
+    rng = np.random.default_rng(0)
+    made = [random_crop(Working(data, 96), i, 96, Augment(), rng, 4)[1] for i in range(4)]
+    assert sum(m is not None for truth in made for m in truth.masks) <= 1
+    assert sum(m is None for truth in made for m in truth.masks) >= 3
+
+
 def one(box, wanted):
     z = torch.zeros(1, 3, dtype=torch.int64)
     return box_loss(
         torch.tensor([box]),
-        Targets(*(torch.zeros(1),) * 2, z, torch.ones(1), torch.tensor([wanted]), z, z, z, None),
+        Targets(*(torch.zeros(1),) * 2, z, torch.ones(1), torch.tensor([wanted]), z, z, z, z, z),
     )
 
 
@@ -312,7 +325,7 @@ def test_box_loss_is_one_less_giou():
 def test_an_empty_crop_has_targets_too():
     none = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), [])
     t = targets_of([none, none], (64, 64))
-    assert t.heat.shape == (2, 16, 16) and not len(t.cell) and t.masks is None
+    assert t.heat.shape == (2, 16, 16) and not len(t.cell) and not len(t.drawn)
     assert torch.isfinite(centre_loss(torch.zeros(2, 16, 16), t))
 
 
@@ -424,11 +437,12 @@ def test_fine_tuning_matches_classes_by_name(trained, tmp_path):
     left = start_from(net, tmp_path / "base", ("disc", "star", "square"))
     got = net.state_dict()
     assert set(left) == {"reader.names.weight", "reader.names.bias"}
-    assert torch.equal(got["reader.names.weight"][[2, 0]], held["reader.names.weight"])
-    assert torch.equal(got["reader.names.weight"][1], drawn[1])
+    assert torch.equal(got["reader.names.weight"][[0, 3, 1]], held["reader.names.weight"])
+    assert torch.equal(got["reader.names.weight"][2], drawn[2])
     assert torch.equal(got["stem.0.weight"], held["stem.0.weight"])
     plain = CentreNet(1, TINY.width, False)
-    assert start_from(plain, tmp_path / "base" / "model.safetensors", ("block",)) == []
+    left = start_from(plain, tmp_path / "base" / "model.safetensors", ("block",))
+    assert left == ["reader.names.bias", "reader.names.weight"]
     assert torch.equal(plain.state_dict()["box.weight"], held["box.weight"])
     with pytest.raises(ModelError, match="does not fit the network"):
         start_from(CentreNet(2, TINY.width + 8, True), tmp_path / "base", ("square", "disc"))
@@ -438,11 +452,19 @@ def test_fine_tuning_matches_classes_by_name(trained, tmp_path):
     assert np.allclose(state(tuned)["box.weight"], state(trained)["box.weight"], atol=1e-6)
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_torchvision_by_name(tmp_path, masks):
-    name = "maskrcnn_resnet50_fpn" if masks else "ssdlite320_mobilenet_v3_large"
-    config = replace(FEW, net=f"torchvision:{name}", masks=masks, steps=1, score_floor=0.0, most=5)
-    data = shapes(3, masks=masks)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ssdlite320_mobilenet_v3_large",
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        pytest.param("retinanet_resnet50_fpn", marks=pytest.mark.slow),
+        pytest.param("maskrcnn_resnet50_fpn", marks=pytest.mark.slow),
+    ],
+)
+def test_torchvision_by_name(tmp_path, name):
+    masks = name.startswith("mask")
+    config = replace(FEW, net=f"torchvision:{name}", masks=masks, steps=1, crop=64, score_floor=0.0, most=5)
+    data = shapes(2, masks=masks)
     model = train_detector(data, config, seed=0)
     found = model.predict(data.images)
     assert found.boxes.shape == (len(found.owner), 4) and set(found.labels) <= {0, 1}

@@ -48,9 +48,7 @@ class CentreNet(nn.Module):
         self.centre = nn.Conv2d(neck, 1, 1)
         self.box = nn.Conv2d(neck, 4, 1)
         self.view = nn.Conv2d(neck, neck // 2, 1)
-        self.reader = (
-            Reader(neck // 2, max(8, 2 * width // 3), classes, masks) if classes > 1 or masks else None
-        )
+        self.reader = Reader(neck // 2, max(8, 2 * width // 3), classes, masks)
         self.canvas = (
             nn.Sequential(_conv(neck, neck // 2, 3), nn.Conv2d(neck // 2, MASK_CHANNELS, 1))
             if masks
@@ -94,8 +92,8 @@ class Residual(nn.Module):
 
 
 class Reader(nn.Module):
-    """Looks at each box closely, whatever its size, and says what class it is and, by the weights of a tiny
-    network, how its mask is drawn.
+    """Looks at each box closely, whatever its size, and says what class it is, or that it is nothing, and, by
+    the weights of a tiny network, how its mask is drawn.
 
     A window around the box is sampled twice (RoIAlign of He et al. 2017, "Mask R-CNN"): 32×32 of the image
     itself, for detail that a quarter of the resolution has lost, and 8×8 of the network's features, for what
@@ -117,14 +115,19 @@ class Reader(nn.Module):
         self.hidden = nn.Sequential(
             nn.Flatten(), nn.Linear(64 * width, 8 * width), nn.LayerNorm(8 * width), nn.ReLU()
         )
-        self.names = nn.Linear(8 * width, classes) if classes > 1 else None
+        self.names = nn.Linear(8 * width, 1 + classes)
         self.controls = nn.Linear(8 * width, CONTROLS) if masks else None
 
     def forward(
         self, pixels: Tensor, view: Tensor, image: Tensor, boxes: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Class logits (k, K) and mask controls (k, CONTROLS) of k boxes (k, 4: xyxy in cells) in the given
-        images (k,) of the batch `pixels` (n, 3, H, W) and its features `view` (n, c, h, w).
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits of nothing and the classes (k, 1 + K) and mask controls (k, CONTROLS) of k boxes.
+
+        Args:
+            pixels: the batch (n, 3, H, W).
+            view: its features (n, c, h, w).
+            image: (k,) which image a box is in.
+            boxes: (k, 4) xyxy in cells.
         """
         middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (REACH / 2)
         places = torch.cat([image[:, None].float(), middle - half, middle + half], dim=1)
@@ -132,7 +135,7 @@ class Reader(nn.Module):
         wide = roi_align(view, places, 8, sampling_ratio=2, aligned=True)
         x = self.close(near.contiguous(memory_format=torch.channels_last))
         x = self.hidden(self.both(torch.cat([x, wide.to(x.dtype)], dim=1))).float()
-        names = None if self.names is None else self.names(x).float()
+        names = self.names(x).float()
         controls = None if self.controls is None else self.controls(x).float()
         return names, controls
 

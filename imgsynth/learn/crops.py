@@ -14,8 +14,9 @@ from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.learn.targets import Truth
 
 CACHE_BYTES = 2 << 30  # of decoded photographs; what does not fit is read anew each time
-FOCUS = 0.85  # share of the crops that are laid over an object; the others lie anywhere
+FOCUS = 0.75  # share of the crops that are laid over an object; the others lie anywhere
 KEPT, GONE = 0.5, 0.05  # part of a box left in a crop: above, a truth; between, left alone; below, nothing
+BEYOND = 16  # pixels that a crop may reach over the image's edge, as what is asked later does
 GREY = 127  # beyond the image's edge
 
 
@@ -108,7 +109,11 @@ def random_crop(
     if cell is not None:
         stored = matrix.copy()
         stored[:, :2] *= working.scale(i)[::-1]
-        drawn = [_mask_cells(working.mask(rows.start + k), stored, size, cell) for k in np.flatnonzero(near)]
+        have = working.data.masks
+        drawn = [
+            None if have is None or not have[j] else _mask_cells(working.mask(j), stored, size, cell)
+            for j in rows.start + np.flatnonzero(near)
+        ]
     truth = Truth(clipped[near].astype(np.float32), working.data.labels[rows][near], ignored[near], drawn)
     return pixels, truth
 
@@ -122,7 +127,7 @@ def _map_to_crop(
     focus, which, turn, flip = rng.random(), rng.random(), rng.integers(4), rng.random() < 0.5
     scale = float(np.exp(u[0] * augment.scale))
     reach = size / scale / 2  # half the crop's side in image pixels
-    room = np.maximum(np.array([width, height]) / 2 - reach, 0)
+    room = np.maximum(np.array([width, height]) / 2 - reach, 0) + BEYOND
     centre = np.array([width, height]) / 2 + u[1:3] * room
     if len(boxes) and focus < FOCUS:
         x0, y0, x1, y1 = boxes[int(which * len(boxes))]

@@ -33,7 +33,7 @@ class DetectorConfig:
     net: str = "compact"  # or torchvision:NAME
     masks: bool = False  # instance segmentation
     width: int = 24  # channels of the compact net's first stage
-    steps: int = 2500
+    steps: int = 3000
     batch: int = 16
     lr: float = 2e-3  # at its peak; AdamW, linear warm-up, then half a cosine to 0
     weight_decay: float = 0.05
@@ -43,9 +43,9 @@ class DetectorConfig:
     threads: int | None = (
         None  # of torch, in training; None: all cores, four at most. The same number, the same bits
     )
-    crop: int = 256  # side of the training crops in working pixels, a multiple of 32
+    crop: int = 192  # side of the training crops in working pixels, a multiple of 32
     side: int | None = None  # images are brought to side² pixels; None: so that objects measure `object_px`
-    object_px: int = 40  # typical side of an object, if `side` does not say
+    object_px: int = 48  # typical side of an object, if `side` does not say
     scale: float = 0.3  # crops.Augment
     flip: bool = True
     turn: bool = True

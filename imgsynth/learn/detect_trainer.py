@@ -36,6 +36,8 @@ from imgsynth.learn.targets import Targets, box_loss, centre_loss, mask_loss, ta
 from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
 ASTRAY = 0.06  # of the box's sides, standard deviation of its edges
+FAR = 0.01  # height of the centre Gaussians below which a place is background
+DOUBT = 0.5  # weight of a look at background, beside one at an object
 SMOOTHING = 0.05  # of class labels
 MOST_MASKS = 96  # of a batch that a step learns from, chosen by chance
 LARGEST_SIDE = 1600  # of the working size, if it is chosen here
@@ -60,8 +62,9 @@ def train_detector(
         data: the images with their boxes, and masks if the configuration asks for masks.
         config: how; the default suits photographs of small objects.
         seed: of the weights, the batches and the crops.
-        weights: (n,) relative chance of each image to be drawn (with replacement); None: every image once an
-            epoch.
+        weights: (n,) relative chance of each image, for instance to show scarce real images as often as
+            plentiful synthetic ones; None: all alike. Besides, an image's chance grows with the square root
+            of how many objects it has, since a crop shows but a part of a crowded one.
         progress: called after every step with (steps done, steps in all, loss).
         checkpoint: file that holds the state every `checkpoint_every` steps, and at the end. Where it exists,
             training goes on from it.
@@ -77,7 +80,7 @@ def train_detector(
     side, unit = working_side(data, config)
     count = config.threads or min(4, os.cpu_count() or 1)
     precision = _precision(config)
-    chances = chances_of(weights, len(data))
+    chances = _image_chances(data, chances_of(weights, len(data)))
     with threads(count), seeded(seed_of(seed, "weights")):
         net = build_detector(config, len(data.classes), unit)
         left = None
@@ -98,7 +101,7 @@ def train_detector(
             "images": len(data),
             "objects": len(data.owner),
             "digest": digest,
-            "weighted": chances is not None,
+            "weighted": weights is not None,
         },
         "side": side,
         "started_from": None if left is None else {"weights": config.weights, "left_as_drawn": left},
@@ -108,6 +111,14 @@ def train_detector(
         "final_loss": loss,
     }
     return Detector(net, config, data.classes, side, unit, record)
+
+
+def _image_chances(data: AnnotatedImages, weights: Tensor | None) -> Tensor:
+    counts = np.bincount(data.owner[~data.ignored], minlength=len(data))
+    chances = torch.from_numpy(np.sqrt(np.maximum(counts, 1.0)))
+    if weights is not None:
+        chances = chances * weights
+    return chances / chances.sum()
 
 
 def _precision(config: DetectorConfig) -> str:
@@ -145,7 +156,7 @@ def _run(
     working: Working,
     config: DetectorConfig,
     seed: int,
-    chances: Tensor | None,
+    chances: Tensor,
     precision: str,
     unit: float,
     progress: Progress | None,
@@ -191,29 +202,46 @@ def losses(net: CentreNet, x: Tensor, targets: Targets, unit: float, rng: np.ran
     """The sum that training lessens on crops `x` (n, 3, H, W): centres, boxes, classes, masks."""
     logits, distances, view, canvas = net(x.contiguous(memory_format=torch.channels_last))
     loss = centre_loss(logits, targets)
-    if not len(targets.cell):
-        return loss
-    image, row, column = targets.cell.T
-    reach = torch.exp(distances[image, :, row, column].clamp(max=10))
-    loss = loss + 2 * box_loss(reach, targets)
-    if net.reader is None:
-        return loss
-    looks = targets.whole + _jitter(targets.whole, rng)
-    names, controls = net.reader(x, view, targets.centre[:, 0], looks)
-    if names is not None:
-        loss = loss + nnf.cross_entropy(names, targets.label, label_smoothing=SMOOTHING)
-    if controls is not None and canvas is not None and targets.masks is not None:
-        some = torch.from_numpy(rng.permutation(len(targets.centre))[:MOST_MASKS])
-        at = targets.centre[some]
+    if len(targets.cell):
+        image, row, column = targets.cell.T
+        reach = torch.exp(distances[image, :, row, column].clamp(max=10))
+        loss = loss + 2 * box_loss(reach, targets)
+    k = len(targets.centre)
+    wrong, looks = _mistaken(logits.detach(), distances.detach(), targets)
+    looks = torch.cat([targets.whole + _jitter(targets.whole, rng), looks])
+    names, controls = net.reader(x, view, torch.cat([targets.centre[:, 0], wrong]), looks)
+    label = torch.cat([targets.label + 1, torch.zeros_like(wrong)])
+    each = nnf.cross_entropy(names, label, label_smoothing=SMOOTHING, reduction="none")
+    loss = loss + (each[:k].sum() + DOUBT * each[k:].sum()) / max(1.0, k + DOUBT * len(wrong))
+    if controls is not None and canvas is not None and len(targets.drawn):
+        some = torch.from_numpy(rng.permutation(len(targets.drawn))[:MOST_MASKS])
+        at = targets.centre[targets.drawn[some]]
         height, width = canvas.shape[2:]
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         offset = torch.stack([columns - at[:, 2, None, None], rows - at[:, 1, None, None]], dim=1)
         with torch.autocast("cpu", enabled=False):
             drawn = draw_masks(
-                canvas[at[:, 0]].flatten(2), controls[some], offset.float().flatten(2) * (STRIDE / unit)
+                canvas[at[:, 0]].flatten(2),
+                controls[targets.drawn[some]],
+                offset.float().flatten(2) * (STRIDE / unit),
             )
         loss = loss + mask_loss(drawn, targets.masks[some].flatten(1))
     return loss
+
+
+def _mistaken(logits: Tensor, distances: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """The places without an object that look most like one: image (j,) and box (j, 4: xyxy in cells)."""
+    away = (targets.heat < FAR) & (targets.counts > 0)
+    doubtful = logits.masked_fill(~away, -torch.inf)
+    doubtful = doubtful.masked_fill(doubtful < nnf.max_pool2d(doubtful, 3, 1, 1), -torch.inf)
+    j = min(2 * len(logits), int(torch.isfinite(doubtful).sum()))
+    at = doubtful.flatten().topk(j).indices
+    height, width = logits.shape[1:]
+    image, row, column = at // (height * width), at // width % height, at % width
+    reach = torch.exp(distances[image, :, row, column].clamp(max=10))
+    here = torch.stack([column, row], dim=1) + 0.5
+    boxes = torch.cat([here - reach[:, :2], here + reach[:, 2:]], dim=1)
+    return image, boxes.clamp(-width, 2 * width)
 
 
 def _jitter(boxes: Tensor, rng: np.random.Generator) -> Tensor:

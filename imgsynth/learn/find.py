@@ -65,16 +65,14 @@ def find_in(model: Detector, image: U8) -> tuple[F64, NDArray[Any], F64, list[st
     net, config = model.net, model.config
     pixels = _padded(small)
     logits, distances, view, canvas = net(pixels)
-    at, score = peaks(logits[0], config.score_floor, config.most)
+    at, score = peaks(logits[0], config.score_floor**2, config.most)
     box = boxes_at(distances[0], at)
-    names, controls = None, None
-    if net.reader is not None and len(at):
+    label, controls = torch.zeros(0, dtype=torch.int64), None
+    if len(at):
         first = torch.zeros(len(at), dtype=torch.int64)
         names, controls = net.reader(pixels, view, first, box / STRIDE)
-    label = torch.zeros(len(at), dtype=torch.int64)
-    if names is not None:
-        sure, label = torch.softmax(names, dim=1).max(1)
-        score = score * sure
+        sure, label = torch.softmax(names, dim=1)[:, 1:].max(1)
+        score = torch.sqrt(score * sure)  # both have a say: is there something, and is it this
     kept = np.flatnonzero((score >= config.score_floor).numpy())
     kept = kept[suppress(box.numpy()[kept], score.numpy()[kept], config.overlap)]
     found = _to_image(box.numpy()[kept], scale, (height, width))

@@ -69,9 +69,10 @@ def _by_name(
     for name in list(held):
         if isinstance(net, CentreNet) and name.startswith("reader.names.") and name in own:
             rows = own[name].clone()
+            rows[0] = held[name][0]  # nothing
             for k, c in enumerate(classes):
                 if c in known:
-                    rows[k] = held[name][known.index(c)]
+                    rows[1 + k] = held[name][1 + known.index(c)]
             held[name] = rows
             changed.append(name)
         elif isinstance(net, TorchvisionDetector) and name.startswith(TORCHVISION):

@@ -29,7 +29,7 @@ class Truth:
     boxes: F32  # (k, 4)
     labels: I64  # (k,)
     ignored: NDArray[np.bool_]  # (k,)
-    masks: Sequence[F32] | None = None  # k coverages (h, w) by cell, each in [0, 1]
+    masks: Sequence[F32 | None] | None = None  # coverage (h, w) by cell in [0, 1] of those that have masks
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Targets:
     centre: Tensor  # (k, 3) image, row, column of each object's centre cell
     whole: Tensor  # (k, 4) box of each object, xyxy in cells
     label: Tensor  # (k,)
-    masks: Tensor | None  # (k, h, w) coverage
+    drawn: Tensor  # (m,) which objects have masks
+    masks: Tensor  # (m, h, w) their coverage
 
 
 def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
@@ -52,7 +53,8 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
     h, w = size[0] // STRIDE, size[1] // STRIDE
     heat = np.zeros((len(truths), h, w), np.float32)
     counts = np.ones((len(truths), h, w), np.float32)
-    cells, weights, boxes, centres, masks = [], [], [], [], []
+    cells, weights, boxes, centres = [], [], [], []
+    drawn, masks = [], [np.zeros((0, h, w), np.float32)]
     wholes, labels = [np.zeros((0, 4))], [np.zeros(0, np.int64)]
     for n, truth in enumerate(truths):
         owner, best = np.full((h, w), -1), np.zeros((h, w), np.float32)
@@ -68,8 +70,10 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
             owner[mine], best[mine] = j, bell[mine]
             counts[n, row, column] = 1
             centres.append((n, row, column))
-            if truth.masks is not None:
-                masks.append(truth.masks[j])
+            mask = None if truth.masks is None else truth.masks[j]
+            if mask is not None:
+                drawn.append(len(centres) - 1)
+                masks.append(mask[None])
         rows, columns = np.nonzero(owner >= 0)
         mine = owner[rows, columns]
         share = best[rows, columns]
@@ -90,7 +94,8 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
         torch.from_numpy(np.array(centres, np.int64).reshape(-1, 3)),
         torch.from_numpy(np.concatenate(wholes).astype(np.float32)),
         torch.from_numpy(np.concatenate(labels).astype(np.int64)),
-        torch.from_numpy(np.stack(masks).astype(np.float32)) if masks else None,
+        torch.tensor(drawn, dtype=torch.int64),
+        torch.from_numpy(np.concatenate(masks)),
     )
 
 

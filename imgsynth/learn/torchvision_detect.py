@@ -69,9 +69,15 @@ class TorchvisionDetector(nn.Module):
                 "labels": torch.from_numpy(truth.labels[kept] + 1),
             }
             if truth.masks is not None:
-                blank = np.zeros((0, *images.shape[2:]), np.float32)
-                drawn = np.stack([truth.masks[k] for k in kept.tolist()]) if len(kept) else blank
-                target["masks"] = torch.from_numpy((drawn > 0.5).astype(np.uint8))
+                drawn = torch.zeros((len(kept), *images.shape[2:]), dtype=torch.uint8)
+                for row, k in enumerate(kept.tolist()):
+                    mask = truth.masks[k]
+                    if mask is None:  # it has a box only: filled
+                        x0, y0, x1, y1 = np.rint(truth.boxes[k]).astype(int).tolist()
+                        drawn[row, y0:y1, x0:x1] = 1
+                    else:
+                        drawn[row] = torch.from_numpy(mask > 0.5)
+                target["masks"] = drawn
             targets.append(target)
         parts: dict[str, Tensor] = self.inner(list(images), targets)
         return torch.stack(list(parts.values())).sum()
