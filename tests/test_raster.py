@@ -328,3 +328,25 @@ def test_protocol_and_refusals() -> None:
     flat = make_batch([Shot([Thing(0, scale=(1, 0, 1))])], [icosphere(1)], (8, 8))
     with pytest.raises(ImgsynthError, match=r"objects.thing\[0\]: scale"):
         RENDERER.render(flat)
+
+
+@pytest.mark.parametrize("detail", [1, 2, 4])
+def test_detail_is_a_finer_picture_of_the_same_frame(detail: int) -> None:
+    """Colour at detail d is that of a picture d times as large; labels stay the small picture's."""
+    batch = busy_batch(3)
+    height, width = batch.size
+    got = RENDERER.render(batch, 16, detail)
+    plain = RENDERER.render(batch, 16)
+    for name in ("depth", "normal", "instance", "amodal_total"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(plain, name))
+    k = batch.cameras.k * np.array([detail, detail, 1])[:, None]
+    finer = dataclasses.replace(batch.cameras, k=k)
+    large = dataclasses.replace(batch, size=(height * detail, width * detail), cameras=finer)
+    expected = RasterRenderer(shadow_size=RENDERER._shadow_size(batch)).render(large, (4 // detail) ** 2)
+    assert got.color.shape == expected.color.shape
+    assert np.quantile(np.abs(got.color - expected.color), 0.995) < 1e-3
+
+
+def test_detail_that_does_not_divide_the_samples_is_refused() -> None:
+    with pytest.raises(ImgsynthError, match="divisor of 2"):
+        RENDERER.render(busy_batch(1), 4, 3)
