@@ -304,7 +304,9 @@ def test_a_mixture_keeps_its_shares_at_every_size(folder):
     together = make.cell(arm_of("synthetic"), "net", 0)
     assert counts(together) == {"synthetic-near": (300, None), "synthetic-far": (120, None)}
     assert together.weights() is None
-    with pytest.raises(SceneError, match=r"size 500 is larger than .*near.*300 images, of which it would take 375"):
+    with pytest.raises(
+        SceneError, match=r"size 500 is larger than .*near.*300 images, of which it would take 375"
+    ):
         make.check(arm_of("mix"), ("scaling", "sizes", 0), synthetic=500)
 
 
