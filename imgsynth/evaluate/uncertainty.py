@@ -173,8 +173,8 @@ def flip_interval(
         cost = (mean - c[..., None] * shape) ** 2 @ weight
         return np.asarray(cost.min(axis=0) <= level)
 
-    profile = np.log(crossings(inside, at, low_end, high_end, True))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # an error of 0 lies at -inf
+        profile = np.log(crossings(inside, at, low_end, high_end, True))
         stars = np.where(
             replicates[:, 1] > 0,
             (np.log(replicates[:, 2]) - np.log(replicates[:, 1])) / replicates[:, 0],

@@ -98,7 +98,8 @@ def _decide(
     if said == "change the synthesis":
         return "change the synthesis", 5, "what is left of the error does not fall with their number"
     if high is not None and high <= tolerance:
-        return "do not use it", 6, f"they add no more than {100 * tolerance:g} points to the real images"
+        points = f"{100 * tolerance:g} point{'s' if tolerance != 0.01 else ''}"
+        return "do not use it", 6, f"to these real images they add no more than {points}"
     if gap is None and gain is None:
         return (
             "undecided",

@@ -113,8 +113,9 @@ def fits_record(folder: str | Path) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as e:  # whatever a record that another program wrote may hold
+        said = " ".join(str(e).split())  # torch's own takes a line a tensor
         raise ModelError(
-            f"{folder}: {RECORD} does not describe its weights ({e}); train the model again"
+            f"{folder}: {RECORD} does not describe its weights ({said[:200]}); train the model again"
         ) from e
 
 

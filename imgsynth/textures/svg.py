@@ -24,6 +24,7 @@ from imgsynth.errors import DataError
 
 MAX_BYTES = 16 * 2**20
 MAX_PIXELS = 64_000_000
+EMBEDDED = ("PNG", "JPEG", "GIF", "WEBP")  # what a picture inside a drawing may be
 _EMBEDDED = re.compile(r"data:image/(?:png|jpeg|jpg|gif|webp);base64,(.*)\Z", re.S)
 _OUTSIDE_URL = re.compile(r"url\(\s*['\"]?\s*(?!#)[^)]*\)|@import", re.I)
 _NUMBER = re.compile(r"\s*([0-9.eE+-]+)\s*(?:px)?\s*\Z")
@@ -103,7 +104,7 @@ def _check_attribute(name: str, tag: str, key: str, value: str) -> None:
 def _check_embedded(name: str, encoded: str) -> None:
     """Refuse embedded images that would be huge once decoded."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(encoded)), formats=EMBEDDED) as image:
             small = image.width * image.height <= MAX_PIXELS
     except (OSError, ValueError, binascii.Error, Image.DecompressionBombError):
         small = False
