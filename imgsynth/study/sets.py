@@ -67,6 +67,11 @@ def gather(
             data.
     """
     real = {part: _read(study, task, getattr(study.spec.real, part), ("real", part)) for part in REAL}
+    if any(source.scene is not None for source in study.spec.sources().values()):
+        with bars.stage("check real sets"):  # before anything is rendered for them
+            alone = _same_form(study, task, real, {})
+            _refuse_leaks(study, task, alone)
+            _refuse_cut_groups(study, alone)
     synthetic = {}
     for name, source in study.spec.sources().items():
         key: tuple[str, ...] = ("synthetic",) if name == ONE else ("synthetic", name)
