@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -79,7 +79,10 @@ def find_in(model: Detector, image: U8) -> tuple[F64, NDArray[Any], F64, list[st
     texts: list[str] = []
     if controls is not None and canvas is not None and len(kept):
         rows = torch.from_numpy(kept)
-        texts = _masks(canvas[0], controls[rows], at[rows], found, scale, model.unit, (height, width))
+        windows, seen = _masks(canvas[0], controls[rows], at[rows], found, scale, model.unit, (height, width))
+        apart = distinct(windows, seen, config.overlap)
+        kept, found = kept[apart], found[apart]
+        texts = _texts(windows[apart], [seen[k] for k in apart], (height, width))
     return found, label.numpy()[kept], score.numpy()[kept].astype(np.float64), texts
 
 
@@ -98,9 +101,7 @@ def _ask_torchvision(
     if chances is not None and len(kept):
         seen = [cv2.resize(chances[k], size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5 for k in kept]
         window = np.tile(np.array([0, 0, size[1], size[0]], np.int32), (len(seen), 1))
-        start = np.arange(len(seen) + 1) * size[0] * size[1]
-        data = np.concatenate([m.reshape(-1) for m in seen]).astype(np.uint8)
-        texts = rle.encode_amodal(AmodalMasks(window, start, data), size).tolist()
+        texts = _texts(window, [m.astype(np.uint8) for m in seen], size)
     return _to_image(box[kept], scale, size), label[kept], score[kept].astype(np.float64), texts
 
 
@@ -163,18 +164,51 @@ def _masks(
     scale: F64,
     unit: float,
     size: tuple[int, int],
-) -> list[str]:
-    """COCO texts of the masks of `boxes` (image pixels), drawn within a margin around each."""
+) -> tuple[NDArray[np.int32], list[U8]]:
+    """The masks of `boxes` (image pixels): windows (k, 4) a margin around each, and what is drawn there."""
     height, width = size
     side = boxes[:, 2:] - boxes[:, :2]
     reach = np.concatenate([boxes[:, :2] - MARGIN * side, boxes[:, 2:] + MARGIN * side], axis=1)
     windows = np.clip(np.rint(reach), 0, [width, height, width, height]).astype(np.int32)
-    parts = [
-        _mask(canvas, controls[k : k + 1], at[k], window, scale, unit).reshape(-1)
-        for k, window in enumerate(windows)
+    drawn = [
+        _mask(canvas, controls[k : k + 1], at[k], window, scale, unit) for k, window in enumerate(windows)
     ]
-    start = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
-    return rle.encode_amodal(AmodalMasks(windows, start, np.concatenate(parts)), size).tolist()
+    return windows, drawn
+
+
+def distinct(windows: NDArray[np.int32], drawn: Sequence[U8], overlap: float) -> NDArray[np.int64]:
+    """Rows of masks, best first, that share no more than the part `overlap` of the smaller with a better one.
+
+    A long thing seen twice gives two boxes that overlap little, and one mask and a piece of it.
+
+    Args:
+        windows: (k, 4) where each lies (x0, y0, x1, y1).
+        drawn: its pixels there, 0 or 1.
+        overlap: in [0, 1].
+    """
+    area = [int(np.count_nonzero(m)) for m in drawn]
+    kept: list[int] = []
+    for k, mine in enumerate(windows):
+        for j in kept:
+            x0, y0 = np.maximum(mine[:2], windows[j, :2])
+            x1, y1 = np.minimum(mine[2:], windows[j, 2:])
+            if x1 <= x0 or y1 <= y0:
+                continue
+            one, two = (
+                drawn[r][y0 - windows[r, 1] : y1 - windows[r, 1], x0 - windows[r, 0] : x1 - windows[r, 0]]
+                for r in (k, j)
+            )
+            if np.count_nonzero(one & two) > overlap * min(area[k], area[j]):
+                break
+        else:
+            kept.append(k)
+    return np.array(kept, np.int64)
+
+
+def _texts(windows: NDArray[np.int32], drawn: Sequence[U8], size: tuple[int, int]) -> list[str]:
+    start = np.concatenate([[0], np.cumsum([m.size for m in drawn])]).astype(np.int64)
+    data = np.concatenate([m.reshape(-1) for m in drawn])
+    return rle.encode_amodal(AmodalMasks(windows, start, data), size).tolist()
 
 
 def _mask(canvas: Tensor, controls: Tensor, at: Tensor, window: Any, scale: F64, unit: float) -> U8:
