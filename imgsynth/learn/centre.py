@@ -44,6 +44,8 @@ class CentreNet(nn.Module):
             nn.Sequential(_conv(a, b, 3, 2), Residual(b)) for a, b in pairwise(stages)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(c, neck, 1) for c in stages[1:])
+        # What a coarse level says of a long object is blurred by its cells: sharpened on the way.
+        self.smooth = nn.ModuleList(_conv(neck, neck, 3) for _ in range(len(stages) - 3))
         self.merge = _conv(neck, neck, 3)
         self.centre = nn.Conv2d(neck, 1, 1)
         self.box = nn.Conv2d(neck, 4, 1)
@@ -69,9 +71,10 @@ class CentreNet(nn.Module):
             x = stage(x)
             levels.append(x)
         y = self.laterals[-1](levels[-1])
-        for level, lateral in zip(levels[-2::-1], list(self.laterals)[-2::-1], strict=True):
-            y = nnf.interpolate(y, scale_factor=2.0, mode="nearest") + lateral(level)
-        neck = self.merge(y)
+        blends = [*self.smooth, self.merge]
+        for level, lateral, blend in zip(levels[-2::-1], list(self.laterals)[-2::-1], blends, strict=True):
+            y = blend(nnf.interpolate(y, scale_factor=2.0, mode="bilinear") + lateral(level))
+        neck = y
         canvas = None if self.canvas is None else self.canvas(neck).float()
         return self.centre(neck)[:, 0].float(), self.box(neck).float(), self.view(neck).float(), canvas
 

@@ -26,7 +26,7 @@ class Augment:
 
     scale: float = 0.3  # sizes are multiplied by e^u, u uniform in ±scale
     flip: bool = True  # left and right are exchanged in half of the crops
-    turn: bool = True  # by 0, 90, 180 or 270 degrees, alike
+    turn: bool = True  # by any angle where all objects have masks, else by 0, 90, 180 or 270 degrees
     color: float = 0.3  # strength of changes in brightness, contrast, colour; 0 for none
 
 
@@ -40,6 +40,7 @@ class Working:
     side: int
     _held: dict[int, U8] = field(default_factory=dict)
     _masks: dict[int, tuple[U8, int, int]] = field(default_factory=dict)
+    _hulls: dict[int, list[F64] | None] = field(default_factory=dict)
     _bytes: int = 0
 
     def scale(self, i: int) -> F64:
@@ -74,6 +75,28 @@ class Working:
                 self._bytes += made[0].nbytes
         return made
 
+    def hulls(self, i: int) -> list[F64] | None:
+        """The convex hull of each object of image i, (p, 2) xy in working pixels: what boxes under any turn
+        follow from. None unless all of them have masks.
+        """
+        if i not in self._hulls:
+            rows, have = self.data.objects(i), self.data.masks
+            whole = have is not None and all(have[j] for j in range(rows.start, rows.stop))
+            made = (
+                [self._hull(j) * self.scale(i)[::-1] for j in range(rows.start, rows.stop)] if whole else []
+            )
+            self._hulls[i] = made if whole and all(len(h) for h in made) else None
+        return self._hulls[i]
+
+    def _hull(self, j: int) -> F64:
+        window, x, y = self.mask(j)
+        seen = cv2.findNonZero(window)
+        if seen is None:
+            return np.zeros((0, 2))
+        hull = cv2.convexHull(seen).reshape(-1, 2).astype(float)
+        corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], float)  # of a pixel
+        return (hull[:, None] + corners + np.array([x, y])).reshape(-1, 2)
+
 
 def working_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """(height, width) of about side² pixels in the proportions of `size`."""
@@ -96,11 +119,12 @@ def random_crop(
     """A crop (size, size, 3) of image i and what is in it; masks by cells of `cell` pixels, if given."""
     image, boxes = working.image(i), working.boxes(i)
     rows = working.data.objects(i)
-    matrix = _map_to_crop(image.shape[:2], boxes, size, augment, rng)
+    hulls = working.hulls(i) if cell is not None and augment.turn else None
+    matrix = _map_to_crop(image.shape[:2], boxes, size, augment, rng, hulls is not None)
     pixels = warp(image, matrix, (size, size), GREY)
     if augment.color > 0:
         pixels = recolored(pixels, augment.color, rng)
-    moved = map_boxes(boxes, matrix)
+    moved = map_boxes(boxes, matrix) if hulls is None else boxes_of(hulls, matrix)
     clipped = np.clip(moved, 0, size)
     part = _area(clipped) / np.maximum(_area(moved), 1e-9)
     near = (part > GONE) & (_area(clipped) > 0)
@@ -119,7 +143,7 @@ def random_crop(
 
 
 def _map_to_crop(
-    shape: tuple[int, ...], boxes: F64, size: int, augment: Augment, rng: np.random.Generator
+    shape: tuple[int, ...], boxes: F64, size: int, augment: Augment, rng: np.random.Generator, free: bool
 ) -> F64:
     """The map (2, 3) from the image's continuous coordinates to the crop's."""
     height, width = shape[:2]
@@ -137,8 +161,11 @@ def _map_to_crop(
         centre = np.clip(at, middle - room, middle + room)
     a = np.eye(2)
     if augment.turn:
-        c, s = ((1, 0), (0, 1), (-1, 0), (0, -1))[int(turn)]
-        a = np.array([[c, -s], [s, c]], float)
+        c, s = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(turn)]
+        if free:
+            angle = rng.uniform(0, 2 * np.pi)
+            c, s = float(np.cos(angle)), float(np.sin(angle))
+        a = np.array([[c, -s], [s, c]])
     if augment.flip and flip:
         a = np.array([[-1.0, 0], [0, 1]]) @ a
     a = a * scale
@@ -168,6 +195,12 @@ def map_boxes(boxes: F64, matrix: F64) -> F64:
     return np.concatenate([middle - half, middle + half], axis=1)
 
 
+def boxes_of(hulls: list[F64], matrix: F64) -> F64:
+    """Boxes (k, 4) of convex hulls (p, 2) under any affine map."""
+    moved = [h @ matrix[:, :2].T + matrix[:, 2] for h in hulls]
+    return np.array([[*m.min(axis=0), *m.max(axis=0)] for m in moved]).reshape(-1, 4)
+
+
 def _area(boxes: F64) -> F64:
     return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
 
@@ -178,8 +211,8 @@ def _mask_cells(mask: tuple[U8, int, int], matrix: F64, size: int, cell: int) ->
     out = np.zeros((size // cell, size // cell), np.float32)
     if not window.size:
         return out
-    box = np.array([[x, y, x + window.shape[1], y + window.shape[0]]], float)
-    x0, y0, x1, y1 = map_boxes(box, matrix)[0] / cell
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * window.shape[1::-1] + (x, y)
+    x0, y0, x1, y1 = boxes_of([corners], matrix)[0] / cell
     c0, r0 = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
     c1, r1 = min(int(np.ceil(x1)), out.shape[1]), min(int(np.ceil(y1)), out.shape[0])
     if c0 >= c1 or r0 >= r1:

@@ -17,11 +17,14 @@ from imgsynth.learn.store import fits_record, read_record, read_tensors, save_mo
 from imgsynth.learn.torchvision_detect import PREFIX, TorchvisionDetector
 
 MAX_SIDE = 4096  # of the working size
+# Where masks are learnt objects are often long: crops that hold them whole, fewer at once, more gently.
+FOR_MASKS = {"crop": 256, "batch": 8, "lr": 1.2e-3}
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How to train; the same for every arm of a study. The defaults suit photographs and two cores.
+    """How to train; the same for every arm of a study. The defaults suit photographs and two cores; `of` has
+    others for masks (`FOR_MASKS`).
 
     Training always takes `steps` optimiser steps of `batch` crops of `crop`² pixels, however many images
     there are: arms of different sizes are compared at equal compute.
@@ -52,7 +55,9 @@ class DetectorConfig:
     color: float = 0.3
     score_floor: float = 0.05  # what scores less is not reported
     most: int = 200  # objects reported an image
-    overlap: float = 0.6  # IoU of boxes above which the lesser score gives way
+    overlap: float = (
+        0.6  # IoU of boxes, or shared part of the smaller mask, above which the lesser score goes
+    )
     weights: str | None = None  # file or model folder to start from
 
     def __post_init__(self) -> None:
@@ -88,13 +93,17 @@ class DetectorConfig:
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> DetectorConfig:
-        """A configuration from plain values, as a file holds them.
+        """A configuration from plain values, as a file holds them; with masks, what is not said is as in
+        `FOR_MASKS` (for the compact net).
 
         Raises:
             ModelError: an unknown name (with the nearest known one) or a value out of range.
         """
         check_names("detector", values, [f.name for f in fields(DetectorConfig)])
-        return DetectorConfig(**values)
+        suited = (
+            FOR_MASKS if values.get("masks") is True and values.get("net", "compact") == "compact" else {}
+        )
+        return DetectorConfig(**{**suited, **values})
 
 
 @dataclass(frozen=True)

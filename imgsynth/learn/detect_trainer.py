@@ -36,6 +36,7 @@ from imgsynth.learn.targets import Targets, box_loss, centre_loss, mask_loss, ta
 from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
 ASTRAY = 0.06  # of the box's sides, standard deviation of its edges
+FURTHER = 0.14  # the same where masks are drawn: they are to be found from poor boxes too
 FAR = 0.01  # height of the centre Gaussians below which a place is background
 DOUBT = 0.5  # weight of a look at background, beside one at an object
 SMOOTHING = 0.05  # of class labels
@@ -208,7 +209,8 @@ def losses(net: CentreNet, x: Tensor, targets: Targets, unit: float, rng: np.ran
         loss = loss + 2 * box_loss(reach, targets)
     k = len(targets.centre)
     wrong, looks = _mistaken(logits.detach(), distances.detach(), targets)
-    looks = torch.cat([targets.whole + _jitter(targets.whole, rng), looks])
+    astray = ASTRAY if canvas is None else FURTHER
+    looks = torch.cat([targets.whole + _jitter(targets.whole, astray, rng), looks])
     names, controls = net.reader(x, view, torch.cat([targets.centre[:, 0], wrong]), looks)
     label = torch.cat([targets.label + 1, torch.zeros_like(wrong)])
     each = nnf.cross_entropy(names, label, label_smoothing=SMOOTHING, reduction="none")
@@ -244,7 +246,7 @@ def _mistaken(logits: Tensor, distances: Tensor, targets: Targets) -> tuple[Tens
     return image, boxes.clamp(-width, 2 * width)
 
 
-def _jitter(boxes: Tensor, rng: np.random.Generator) -> Tensor:
+def _jitter(boxes: Tensor, astray: float, rng: np.random.Generator) -> Tensor:
     """What to add to boxes (k, 4) so that they err as found ones do."""
     side = torch.cat([boxes[:, 2:] - boxes[:, :2]] * 2, dim=1)
-    return torch.from_numpy(rng.normal(0, ASTRAY, tuple(boxes.shape)).astype(np.float32)) * side
+    return torch.from_numpy(rng.normal(0, astray, tuple(boxes.shape)).astype(np.float32)) * side

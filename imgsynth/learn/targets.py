@@ -18,7 +18,8 @@ from torch.nn import functional as nnf
 from imgsynth.batch import F32, I64
 from imgsynth.learn.centre import STRIDE
 
-SPREAD = 0.54 / 6  # standard deviation of the Gaussian, per side of the box (TTFNet)
+SPREAD = 0.54 / 6  # standard deviation of the Gaussian, per side of the box (TTFNet), at least the mean one
+INSIDE = 0.05  # weight of a cell of an object's mask in learning its box, beside 1 at its centre
 NEAR = 0.3  # height of the Gaussian from which a cell answers for the object
 
 
@@ -64,7 +65,8 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
         for j in np.flatnonzero(~truth.ignored).tolist():
             x0, y0, x1, y1 = scaled[j]
             row, column = _cell((y0 + y1) / 2, h), _cell((x0 + x1) / 2, w)
-            bell = np.outer(_bell(h, row, y1 - y0), _bell(w, column, x1 - x0))
+            least = float(np.sqrt((x1 - x0) * (y1 - y0)))  # across a thin object a bell would be a needle
+            bell = np.outer(_bell(h, row, max(y1 - y0, least)), _bell(w, column, max(x1 - x0, least)))
             np.maximum(heat[n], bell, out=heat[n])
             mine = (bell >= NEAR) & (bell > best)
             owner[mine], best[mine] = j, bell[mine]
@@ -72,6 +74,9 @@ def targets_of(truths: Sequence[Truth], size: tuple[int, int]) -> Targets:
             centres.append((n, row, column))
             mask = None if truth.masks is None else truth.masks[j]
             if mask is not None:
+                # Few cells are near a centre; from all that see the object, extents are learnt much sooner.
+                part = np.where((mask >= 0.5) & (best < INSIDE), np.float32(INSIDE), np.float32(0))
+                owner[part > 0], best[part > 0] = j, part[part > 0]
                 drawn.append(len(centres) - 1)
                 masks.append(mask[None])
         rows, columns = np.nonzero(owner >= 0)
