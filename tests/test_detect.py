@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -228,6 +228,14 @@ def test_a_spoilt_model_is_refused_with_a_cure(trained, tmp_path, spoil, message
 def test_wrong_settings_are_refused(values, message):
     with pytest.raises(ModelError, match=message):
         DetectorConfig.of(values)
+
+
+def test_masks_have_defaults_of_their_own_that_settings_override():
+    assert DetectorConfig.of({}) == DetectorConfig()
+    masks = DetectorConfig.of({"masks": True, "batch": 4})
+    assert (masks.crop, masks.batch, DetectorConfig().crop) == (256, 4, 192)
+    assert DetectorConfig.of(asdict(DetectorConfig(masks=True))) == DetectorConfig(masks=True)
+    assert DetectorConfig.of({"masks": True, "net": "torchvision:maskrcnn_resnet50_fpn"}).crop == 192
 
 
 def test_wrong_data_is_refused():
