@@ -123,6 +123,7 @@ def test_knob_and_tune_write_theirs(planted):
 # ---- images and models ----
 
 
+@pytest.mark.slow
 def test_errors_with_a_real_model(tmp_path):
     from imgsynth.learn.run import learn
 

@@ -485,7 +485,7 @@ def test_fine_tuning_matches_classes_by_name(trained, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "ssdlite320_mobilenet_v3_large",
+        pytest.param("ssdlite320_mobilenet_v3_large", marks=pytest.mark.slow),
         "fasterrcnn_mobilenet_v3_large_320_fpn",
         pytest.param("retinanet_resnet50_fpn", marks=pytest.mark.slow),
         pytest.param("maskrcnn_resnet50_fpn", marks=pytest.mark.slow),

@@ -184,6 +184,7 @@ def test_more_found_objects_than_are_looked_at_score_as_pycocotools_says():
     check_against_coco(found(rows, 1), annotated(real))
 
 
+@pytest.mark.slow
 def test_a_large_case_scores_as_pycocotools_says():
     rng = np.random.default_rng(5)
     for masks in (False, True):

@@ -173,7 +173,7 @@ def flip_interval(
         cost = (mean - c[..., None] * shape) ** 2 @ weight
         return np.asarray(cost.min(axis=0) <= level)
 
-    with np.errstate(divide="ignore"):  # an error of 0 lies at -inf
+    with np.errstate(divide="ignore", invalid="ignore"):  # an error of 0 lies at -inf
         profile = np.log(crossings(inside, at, low_end, high_end, True))
         stars = np.where(
             replicates[:, 1] > 0,
