@@ -18,7 +18,7 @@ from imgsynth.learn.torchvision_detect import PREFIX, TorchvisionDetector
 
 MAX_SIDE = 4096  # of the working size
 # Where masks are learnt objects are often long: crops that hold them whole, fewer at once, more gently.
-FOR_MASKS = {"crop": 256, "batch": 8, "lr": 1.2e-3}
+FOR_MASKS = {"crop": 256, "batch": 8, "lr": 1.2e-3, "steps": 1800}
 
 
 @dataclass(frozen=True)
