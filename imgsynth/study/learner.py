@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ DEFAULT_NET = "default"
 
 
 @dataclass(frozen=True)
-class ClassifyLearner:
-    """The classifier of `imgsynth.learn` as a `Learner`. `config` is a ClassifierConfig; picklable."""
+class _Configured:
+    """What learners have in common: a configuration of `imgsynth.learn`."""
 
     config: Any
 
@@ -41,9 +41,14 @@ class ClassifyLearner:
         """All settings as plain values."""
         return asdict(self.config)
 
-    def phase(self, steps: int, changes: Mapping[str, Any]) -> ClassifyLearner:
+    def phase(self, steps: int, changes: Mapping[str, Any]) -> Self:
         """The same for so many steps, some settings changed."""
-        return ClassifyLearner(replace(self.config, **{**changes, "steps": steps}))
+        return replace(self, config=replace(self.config, **{**changes, "steps": steps}))
+
+
+@dataclass(frozen=True)
+class ClassifyLearner(_Configured):
+    """The classifier of `imgsynth.learn` as a `Learner`. `config` is a ClassifierConfig; picklable."""
 
     def train(
         self,
@@ -76,28 +81,8 @@ class ClassifyLearner:
 
 
 @dataclass(frozen=True)
-class DetectLearner:
+class DetectLearner(_Configured):
     """The detector of `imgsynth.learn`, of boxes or masks. `config` is a DetectorConfig; picklable."""
-
-    config: Any
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of a training."""
-        return int(self.config.steps)
-
-    @property
-    def threads(self) -> int:
-        """Threads of one training; part of the settings, since their number changes the last bits."""
-        return int(self.config.threads)
-
-    def describe(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self.config)
-
-    def phase(self, steps: int, changes: Mapping[str, Any]) -> DetectLearner:
-        """The same for so many steps, some settings changed."""
-        return DetectLearner(replace(self.config, **{**changes, "steps": steps}))
 
     def train(
         self,
