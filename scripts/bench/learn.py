@@ -10,6 +10,7 @@ import os
 import time
 
 import numpy as np
+from pycocotools.mask import encode
 
 from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.dataset.labelled import LabelledImages
@@ -33,7 +34,7 @@ class Clock:
         return batch / float(np.median(np.diff(self.times[self.skip :])))
 
 
-def photographs(n: int = 24, side: int = 640, objects: int = 8) -> AnnotatedImages:
+def photographs(masks: bool, n: int = 24, side: int = 640, objects: int = 8) -> AnnotatedImages:
     rng = np.random.default_rng(0)
     low = rng.uniform(0, side - 60, (n * objects, 2))
     boxes = np.concatenate([low, low + rng.uniform(30, 50, (n * objects, 2))], axis=1)
@@ -43,13 +44,21 @@ def photographs(n: int = 24, side: int = 640, objects: int = 8) -> AnnotatedImag
         owner=np.repeat(np.arange(n), objects),
         boxes=boxes,
         labels=rng.integers(0, 6, n * objects),
-        masks=None,
+        masks=np.array([_filled(box, side) for box in boxes], object) if masks else None,
         ignored=np.zeros(n * objects, bool),
         classes=tuple("abcdef"),
         groups=None,
         names=np.array([str(i) for i in range(n)]),
         name="noise",
     )
+
+
+def _filled(box: np.ndarray, side: int) -> str:
+    """The run-length text of a filled box."""
+    mask = np.zeros((side, side), np.uint8, order="F")
+    x0, y0, x1, y1 = box.astype(int)
+    mask[y0:y1, x0:x1] = 1
+    return str(encode(mask)["counts"].decode())
 
 
 def signs(n: int = 4000) -> LabelledImages:
@@ -66,8 +75,10 @@ def main() -> None:
     for precision in ("fp32", "bf16"):
         for masks in (False, True):
             clock = Clock()
-            config = DetectorConfig(precision=precision, steps=args.steps, threads=args.threads, masks=masks)
-            train_detector(photographs(), config, seed=0, progress=clock)
+            config = DetectorConfig(
+                precision=precision, steps=args.steps, threads=args.threads, masks=masks, crop=256
+            )
+            train_detector(photographs(masks), config, seed=0, progress=clock)
             what = "masks" if masks else "boxes"
             print(f"detector, {what}, 256²   {precision}  {clock.rate(config.batch):7.1f} images/s")
         clock = Clock()
