@@ -257,13 +257,13 @@ def keep_left(solid: bool = False) -> str:
 
 
 def roundabout() -> str:
-    """Three arrows in a ring, against the clock."""
+    """Three arrows in a ring, against the clock: their heads stand at about nine, one and five o'clock."""
     r = 78.0
     (x0, y0), (x1, y1) = ((-r * math.sin(a), -r * math.cos(a)) for a in (math.radians(-48), math.radians(34)))
     arc = line(f"M{num(x0)} {num(y0)}A{num(r)} {num(r)} 0 0 0 {num(x1)} {num(y1)}", WHITE, 17)
     tip = math.radians(51)
     head = chevron(-82 * math.sin(tip), -82 * math.cos(tip), -90 - 36, 27, 12, 39)
-    return mandatory("".join(moved(arc + head, 128, 128, 1, 120 * k) for k in range(3)))
+    return mandatory("".join(moved(arc + head, 128, 128, 1, 120 * k - 55) for k in range(3)))
 
 
 def faces() -> dict[str, str]:
