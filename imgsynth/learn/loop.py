@@ -21,8 +21,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from imgsynth.dataset import disk
 from imgsynth.errors import DataError, ModelError
-from imgsynth.learn.store import write_atomically
 
 Progress = Callable[[int, int, float], None]  # (steps done, steps in all, loss)
 
@@ -236,7 +236,7 @@ def _write_checkpoint(
     meta = {"step": str(step), "loss": float(loss).hex(), "fingerprint": fingerprint}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save(tensors, meta))
+        disk.replace(path, save(tensors, meta))
     except OSError as e:
         raise ModelError(f"{path}: the checkpoint cannot be written: {e}") from e
 

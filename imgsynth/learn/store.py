@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imgsynth.dataset import disk
 from imgsynth.errors import ModelError
 from imgsynth.version import __version__
 
@@ -44,8 +44,8 @@ def save_model(folder: str | Path, net: nn.Module, task: str, about: Mapping[str
         folder.mkdir(parents=True, exist_ok=True)
         # The old record goes first, so that no record ever stands beside weights that are not its own.
         (folder / RECORD).unlink(missing_ok=True)
-        write_atomically(folder / WEIGHTS, data)
-        write_atomically(folder / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+        disk.replace(folder / WEIGHTS, data)
+        disk.replace(folder / RECORD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as e:
         raise ModelError(f"{folder}: the model cannot be written: {e}") from e
 
@@ -125,17 +125,3 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either the old one or wholly the new one."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
