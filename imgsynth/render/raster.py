@@ -27,7 +27,7 @@ from imgsynth.render import amodal, setup
 from imgsynth.render.arrays import FrameData, Geometry, Material, Placement, Row, Target, View, pack
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
-from imgsynth.render.shading import TILE, shade, tile_heights
+from imgsynth.render.shading import TILE, shade_kernel, tile_heights
 from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
 
 BLOCK = 64
@@ -309,4 +309,4 @@ class _Round:
         color = self.out.color[first * k2 : (first + pixels) * k2]
         maps = (a[first : first + pixels] for a in (self.out.depth, self.out.normal, self.out.instance))
         cells = pixels * detail * detail
-        self._launch(shade, cells // span, [self.geo, view, labels, color, *maps, span])
+        self._launch(shade_kernel(), cells // span, [self.geo, view, labels, color, *maps, span])

@@ -1,6 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018
+# ruff: noqa: UP018, SIM102
 """Deferred shading and labels from a visibility buffer: Warp kernels, one source for CPU and CUDA.
 
 Each pixel's samples are grouped by the surface they see (an instance's material slot, and faces that point
@@ -11,11 +11,15 @@ derivatives, to the mean of the whole group.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, Material, View
+from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
 from imgsynth.render.surfaces import (
     NOTHING,
+    Seen,
     Surface,
     facing,
     ground_surface,
@@ -110,59 +114,19 @@ def rim(f0: float, rough: float, grazing: float) -> float:
     return f0 + (top - f0) * grazing
 
 
-@wp.func
-def radiance(
-    material: Material,
-    albedo: wp.vec3,
-    n: wp.vec3,
-    v: wp.vec3,
-    to_sun: wp.vec3,
-    sun: wp.vec3,
-    ambient: wp.vec3,
-) -> wp.vec3:
-    """Light reflected to v: metallic-roughness BSDF under a sun and a constant environment.
+@wp.struct
+class Matter:
+    """What a surface point is made of, its textures looked up."""
 
-    Trowbridge–Reitz distribution, height-correlated Smith masking and Schlick's Fresnel term as in glTF 2.0,
-    appendix B; Lambert below it, weighted by (1 - F)(1 - metallic). `sun` is the irradiance, on a surface
-    facing it, that passed the shadow test. The environment reflects by Fresnel's term at n·v, held down by
-    roughness, so a white furnace is never outshone.
-    """
-    rough = material.roughness
-    f0 = wp.vec3(DIELECTRIC, DIELECTRIC, DIELECTRIC) * (1.0 - material.metallic) + albedo * material.metallic
-    diffuse = albedo * (1.0 - material.metallic)
-    nv = wp.max(wp.dot(n, v), 1.0e-4)
-    grazing = power5(1.0 - nv)
-    f = wp.vec3(rim(f0[0], rough, grazing), rim(f0[1], rough, grazing), rim(f0[2], rough, grazing))
-    out = wp.cw_mul(ambient, diffuse - wp.cw_mul(diffuse, f) + f)
-    nl = wp.dot(n, to_sun)
-    if nl > 0.0 and sun[0] + sun[1] + sun[2] > 0.0:
-        # With h the unit vector along v + sun: |v + sun|² = 2 + 2 v·sun gives n·h and v·h without h itself.
-        across = wp.max(1.0 + wp.dot(v, to_sun), 1.0e-6)
-        nh2 = wp.min(0.5 * (nl + nv) * (nl + nv) / across, 1.0)
-        a = wp.max(rough, LEAST_ROUGHNESS)
-        a2 = a * a * a * a
-        fs = f0 + (wp.vec3(1.0, 1.0, 1.0) - f0) * power5(1.0 - wp.min(wp.sqrt(0.5 * across), 1.0))
-        spread = nh2 * (a2 - 1.0) + 1.0
-        smith = nl * wp.sqrt(nv * nv * (1.0 - a2) + a2) + nv * wp.sqrt(nl * nl * (1.0 - a2) + a2)
-        lobe = 0.5 * INVERSE_PI * a2 / (spread * spread * smith)
-        out += wp.cw_mul(sun * nl, (diffuse - wp.cw_mul(diffuse, fs)) * INVERSE_PI + fs * lobe)
-    return out + material.emission
+    f0: wp.vec3  # reflectance facing it
+    diffuse: wp.vec3  # albedo below the gloss
+    rough: wp.float32  # perceptual
+    emission: wp.vec3
 
 
 @wp.func
-def shaded(
-    geo: Geometry,
-    view: View,
-    frame: FrameData,
-    two_sided: int,
-    surface: Surface,
-    n: wp.vec3,
-    v: wp.vec3,
-    at: wp.vec3,
-) -> wp.vec3:
-    """Radiance towards the camera of the surface point `at` (camera frame)."""
-    if surface.material < 0:
-        return wp.vec3(0.0, 0.0, 0.0)
+def matter_at(geo: Geometry, surface: Surface) -> Matter:
+    """The material of a surface point, which must have one."""
     material = geo.materials[surface.material]
     albedo = material.base_color
     if material.texture >= 0:
@@ -171,13 +135,91 @@ def shaded(
         du = wp.vec2(surface.du[0] * s[0], -surface.du[1] * s[1])
         dv = wp.vec2(surface.dv[0] * s[0], -surface.dv[1] * s[1])
         albedo = wp.cw_mul(albedo, filtered(geo, material.texture, uv, du, dv, False))
+    out = Matter()
+    grey = wp.vec3(DIELECTRIC, DIELECTRIC, DIELECTRIC)
+    out.f0 = grey * (1.0 - material.metallic) + albedo * material.metallic
+    out.diffuse = albedo * (1.0 - material.metallic)
+    out.rough = material.roughness
+    out.emission = material.emission
+    return out
+
+
+@wp.func
+def surrounded(m: Matter, nv: float, ambient: wp.vec3) -> wp.vec3:
+    """Light reflected from a constant environment: by Fresnel's term at n·v, held down by roughness, so that
+    a white furnace is never outshone.
+    """
+    grazing = power5(1.0 - nv)
+    f = wp.vec3(
+        rim(m.f0[0], m.rough, grazing), rim(m.f0[1], m.rough, grazing), rim(m.f0[2], m.rough, grazing)
+    )
+    return wp.cw_mul(ambient, m.diffuse - wp.cw_mul(m.diffuse, f) + f)
+
+
+@wp.func
+def lobe_width(rough: float) -> float:
+    """α² of the Trowbridge–Reitz distribution of a perceptual roughness."""
+    a = wp.max(rough, LEAST_ROUGHNESS)
+    return a * a * a * a
+
+
+@wp.func
+def reflected(m: Matter, a2: float, nl: float, nv: float, vl: float, irradiance: wp.vec3) -> wp.vec3:
+    """Light reflected to v from direction l: metallic-roughness BSDF times n·l times the irradiance on what
+    faces l.
+
+    Trowbridge–Reitz distribution, height-correlated Smith masking and Schlick's Fresnel term as in glTF 2.0,
+    appendix B; Lambert below it, weighted by (1 - F)(1 - metallic).
+
+    Args:
+        m: what the surface is made of.
+        a2: α² of the distribution.
+        nl: n·l, above 0.
+        nv: n·v, above 0.
+        vl: v·l.
+        irradiance: what passed the shadow test.
+    """
+    # With h the unit vector along v + l: |v + l|² = 2 + 2 v·l gives n·h and v·h without h itself.
+    across = wp.max(1.0 + vl, 1.0e-6)
+    nh2 = wp.min(0.5 * (nl + nv) * (nl + nv) / across, 1.0)
+    fs = m.f0 + (wp.vec3(1.0, 1.0, 1.0) - m.f0) * power5(1.0 - wp.min(wp.sqrt(0.5 * across), 1.0))
+    spread = nh2 * (a2 - 1.0) + 1.0
+    smith = nl * wp.sqrt(nv * nv * (1.0 - a2) + a2) + nv * wp.sqrt(nl * nl * (1.0 - a2) + a2)
+    lobe = 0.5 * INVERSE_PI * a2 / (spread * spread * smith)
+    return wp.cw_mul(irradiance * nl, (m.diffuse - wp.cw_mul(m.diffuse, fs)) * INVERSE_PI + fs * lobe)
+
+
+@wp.func
+def sunlit(
+    geo: Geometry,
+    view: View,
+    frame: FrameData,
+    seen: Seen,
+    surface: Surface,
+    m: Matter,
+    n: wp.vec3,
+    v: wp.vec3,
+    at: wp.vec3,
+    pixel: wp.vec2,
+) -> wp.vec3:
+    """Radiance towards the camera of the surface point `at` (camera frame) under a point-like sun and ambient
+    light: the lighting of `shade_kernel` for scenes with nothing else.
+    """
+    nv = wp.max(wp.dot(n, v), 1.0e-4)
+    out = surrounded(m, nv, frame.ambient)
     sun = frame.irradiance
-    if frame.shadow_base >= wp.int64(0) and wp.dot(n, frame.sun) > 0.0:
-        # A sheet casts a shadow from the side that is lit, so it needs most of a texel.
-        bias = wp.where(two_sided == 1, 0.75, 0.05) * wp.max(frame.texel[0], frame.texel[1])
-        plane = frame.light_from_camera * surface.face_normal
-        sun = sun * lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
-    return radiance(material, albedo, n, v, frame.sun, sun, frame.ambient)
+    nl = wp.dot(n, frame.sun)
+    if nl > 0.0:
+        if frame.shadow_base >= wp.int64(0):
+            # A sheet casts a shadow from the side that is lit, so it needs most of a texel.
+            bias = wp.where(geo.rows[seen.row].two_sided == 1, 0.75, 0.05) * wp.max(
+                frame.texel[0], frame.texel[1]
+            )
+            plane = frame.light_from_camera * surface.face_normal
+            sun = sun * lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
+        if sun[0] + sun[1] + sun[2] > 0.0:
+            out += reflected(m, lobe_width(m.rough), nl, nv, wp.dot(v, frame.sun), sun)
+    return out + m.emission
 
 
 @wp.kernel
@@ -195,109 +237,120 @@ def tile_heights(view: View, tiles: wp.array(dtype=wp.float32)):
     tiles[tid] = highest
 
 
-@wp.kernel
-def shade(
-    geo: Geometry,
-    view: View,
-    labels: wp.int32,
-    color: wp.array(dtype=wp.vec3),
-    depth: wp.array(dtype=wp.float32),
-    normal: wp.array(dtype=wp.vec3),
-    instance: wp.array(dtype=wp.int32),
-    span: wp.int32,
-):
-    """Shade `span` cells (1, or a whole line) a thread.
+@cache
+def shade_kernel(lighting: Any = sunlit) -> Any:
+    """The shading kernel for a way of lighting: a Warp function with the arguments of `sunlit`.
 
-    A cell is a pixel, or one of its detail × detail parts where only colour is asked for. Fills colour
-    (`labels` 0), labels (1), or both (2, at one sample a pixel only).
+    Each way is a module of its own, compiled when first used, so that plain scenes pay nothing for others.
     """
-    first = wp.tid() * span
-    k = view.samples
-    count = k * k
-    width = view.width * view.detail
-    side = 1.0 / float(view.detail)  # of a cell, in pixels
-    line = width * k  # samples
-    row = first / width
-    f = row / (view.height * view.detail)
-    frame = view.frames[f]
-    y = float(row - f * view.height * view.detail) * side
-    step = side / float(k)
-    turn = 65536 / k + 1  # s / k = (s · turn) >> 16 for s < 64
-    left = wp.int64(row) * wp.int64(k * line) + wp.int64((first - row * width) * k)
-    for i in range(span):
-        pixel = first + i
-        x = float(pixel - row * width) * side
-        done = wp.uint64(0)
-        for s in range(count):
-            if ((done >> wp.uint64(s)) & ONE) == NONE:
-                sy = (s * turn) >> 16
-                sx = s - sy * k
-                px = x + (float(sx) + 0.5) * step
-                py = y + (float(sy) + 0.5) * step
-                seen = seen_at(geo, view, frame, f, left + wp.int64(sy * line + sx), px, py)
-                group = ONE << wp.uint64(s)
-                away = wp.vec2(0.0, 0.0)
-                if count > 1:
-                    mx = px
-                    my = py
-                    size = float(1.0)
-                    ox = px
-                    oy = py
-                    own = float(1.0)
-                    for r in range(s + 1, count):
-                        if ((done >> wp.uint64(r)) & ONE) == NONE:
-                            ry = (r * turn) >> 16
-                            rx = r - ry * k
-                            qx = x + (float(rx) + 0.5) * step
-                            qy = y + (float(ry) + 0.5) * step
-                            other = seen_at(geo, view, frame, f, left + wp.int64(ry * line + rx), qx, qy)
-                            if same_surface(geo, view, seen, other):
-                                group = group | (ONE << wp.uint64(r))
-                                mx += qx
-                                my += qy
-                                size += 1.0
-                                if other.triangle == seen.triangle:
-                                    ox += qx
-                                    oy += qy
-                                    own += 1.0
-                    px = ox / own
-                    py = oy / own
-                    away = wp.vec2(mx / size - px, my / size - py)
-                done = done | group
-                c = wp.vec3(0.0, 0.0, 0.0)
-                if seen.row == NOTHING:
-                    if labels != 1:
-                        c = background(geo, view, frame, px, py)
-                    if labels != 0:
-                        depth[pixel] = wp.inf
-                        normal[pixel] = wp.vec3(0.0, 0.0, 0.0)
-                        instance[pixel] = 0
-                else:
-                    q = wp.vec3(px, py, 1.0)
-                    surface = Surface()
-                    if seen.row >= view.rows:
-                        surface = ground_surface(geo, frame, seen, q)
-                    else:
-                        surface = mesh_surface(geo, seen, q, count == 1)
-                        surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
-                    surface.du = surface.du * side
-                    surface.dv = surface.dv * side
-                    ray = frame.camera_ray * q
-                    v = -unit(ray)
-                    n = facing(surface.normal, v)
-                    if labels != 1:
-                        two_sided = geo.rows[seen.row].two_sided
-                        c = shaded(geo, view, frame, two_sided, surface, n, v, ray * surface.depth)
-                    if labels != 0:
-                        depth[pixel] = surface.depth
-                        normal[pixel] = n
-                        instance[pixel] = geo.rows[seen.row].id
-                if labels != 1:
-                    if count == 1:
-                        color[pixel] = c
-                    else:
-                        for r in range(s, count):
-                            if ((group >> wp.uint64(r)) & ONE) == ONE:
+
+    @wp.kernel(module="unique", module_options=OPTIONS)
+    def shade(
+        geo: Geometry,
+        view: View,
+        labels: wp.int32,
+        color: wp.array(dtype=wp.vec3),
+        depth: wp.array(dtype=wp.float32),
+        normal: wp.array(dtype=wp.vec3),
+        instance: wp.array(dtype=wp.int32),
+        span: wp.int32,
+    ):
+        """Shade `span` cells (1, or a whole line) a thread.
+
+        A cell is a pixel, or one of its detail × detail parts where only colour is asked for. Fills colour
+        (`labels` 0), labels (1), or both (2, at one sample a pixel only).
+        """
+        first = wp.tid() * span
+        k = view.samples
+        count = k * k
+        width = view.width * view.detail
+        side = 1.0 / float(view.detail)  # of a cell, in pixels
+        line = width * k  # samples
+        row = first / width
+        f = row / (view.height * view.detail)
+        frame = view.frames[f]
+        y = float(row - f * view.height * view.detail) * side
+        step = side / float(k)
+        turn = 65536 / k + 1  # s / k = (s · turn) >> 16 for s < 64
+        left = wp.int64(row) * wp.int64(k * line) + wp.int64((first - row * width) * k)
+        for i in range(span):
+            pixel = first + i
+            x = float(pixel - row * width) * side
+            done = wp.uint64(0)
+            for s in range(count):
+                if ((done >> wp.uint64(s)) & ONE) == NONE:
+                    sy = (s * turn) >> 16
+                    sx = s - sy * k
+                    px = x + (float(sx) + 0.5) * step
+                    py = y + (float(sy) + 0.5) * step
+                    seen = seen_at(geo, view, frame, f, left + wp.int64(sy * line + sx), px, py)
+                    group = ONE << wp.uint64(s)
+                    away = wp.vec2(0.0, 0.0)
+                    if count > 1:
+                        mx = px
+                        my = py
+                        size = float(1.0)
+                        ox = px
+                        oy = py
+                        own = float(1.0)
+                        for r in range(s + 1, count):
+                            if ((done >> wp.uint64(r)) & ONE) == NONE:
                                 ry = (r * turn) >> 16
-                                color[left + wp.int64(ry * line + r - ry * k)] = c
-        left += wp.int64(k)
+                                rx = r - ry * k
+                                qx = x + (float(rx) + 0.5) * step
+                                qy = y + (float(ry) + 0.5) * step
+                                other = seen_at(geo, view, frame, f, left + wp.int64(ry * line + rx), qx, qy)
+                                if same_surface(geo, view, seen, other):
+                                    group = group | (ONE << wp.uint64(r))
+                                    mx += qx
+                                    my += qy
+                                    size += 1.0
+                                    if other.triangle == seen.triangle:
+                                        ox += qx
+                                        oy += qy
+                                        own += 1.0
+                        px = ox / own
+                        py = oy / own
+                        away = wp.vec2(mx / size - px, my / size - py)
+                    done = done | group
+                    c = wp.vec3(0.0, 0.0, 0.0)
+                    if seen.row == NOTHING:
+                        if labels != 1:
+                            c = background(geo, view, frame, px, py)
+                        if labels != 0:
+                            depth[pixel] = wp.inf
+                            normal[pixel] = wp.vec3(0.0, 0.0, 0.0)
+                            instance[pixel] = 0
+                    else:
+                        q = wp.vec3(px, py, 1.0)
+                        surface = Surface()
+                        if seen.row >= view.rows:
+                            surface = ground_surface(geo, frame, seen, q)
+                        else:
+                            surface = mesh_surface(geo, seen, q, count == 1)
+                            surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
+                        surface.du = surface.du * side
+                        surface.dv = surface.dv * side
+                        ray = frame.camera_ray * q
+                        v = -unit(ray)
+                        n = facing(surface.normal, v)
+                        if labels != 1:
+                            if surface.material >= 0:
+                                m = matter_at(geo, surface)
+                                at = ray * surface.depth
+                                c = lighting(geo, view, frame, seen, surface, m, n, v, at, wp.vec2(px, py))
+                        if labels != 0:
+                            depth[pixel] = surface.depth
+                            normal[pixel] = n
+                            instance[pixel] = geo.rows[seen.row].id
+                    if labels != 1:
+                        if count == 1:
+                            color[pixel] = c
+                        else:
+                            for r in range(s, count):
+                                if ((group >> wp.uint64(r)) & ONE) == ONE:
+                                    ry = (r * turn) >> 16
+                                    color[left + wp.int64(ry * line + r - ry * k)] = c
+            left += wp.int64(k)
+
+    return shade
