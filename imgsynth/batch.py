@@ -26,7 +26,8 @@ class Meshes:
 
     Triangles wind counter-clockwise seen from outside. `slots` gives each triangle's material slot (0 is the
     object's own material; a shape names the others in `slot_names`). `directions` names directions in the
-    object's frame (a die's numbers, a box's sides), so that a class can be read off the pose.
+    object's frame (a die's numbers, a box's sides), so that a class can be read off the pose. `keypoints`
+    names points on or in the object, before the instance's scale.
     """
 
     vertices: F32  # (m, v, 3) object frame, metres
@@ -37,9 +38,22 @@ class Meshes:
     slot_names: tuple[str, ...] = ("main",)
     two_sided: bool = False
     directions: Mapping[str, F32] = field(default_factory=dict)  # name → (3,) unit, or (m, 3) by mesh
+    keypoints: Mapping[str, F32] = field(default_factory=dict)  # name → (3,) object frame, or (m, 3) by mesh
 
     def __len__(self) -> int:
         return len(self.vertices)
+
+
+@dataclass(frozen=True)
+class MeshKeypoints:
+    """The keypoints that a scene asks to have labelled, of all meshes of a batch, end to end.
+
+    Mesh k owns rows [start[k], start[k+1]).
+    """
+
+    name: NDArray[np.object_]  # (P,)
+    position: F32  # (P, 3) object frame, before the instance's scale
+    start: I64  # (M + 1,)
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class MeshPool:
     vertex_start: I64  # (M + 1,)
     face_start: I64  # (M + 1,)
     two_sided: NDArray[np.bool_]  # (M,)
+    keypoints: MeshKeypoints | None = None  # None where no object has any labelled
 
 
 @dataclass(frozen=True)
@@ -173,7 +188,11 @@ class InstanceTable:
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """Everything a renderer needs to draw `n` frames."""
+    """Everything a renderer needs to draw `n` frames.
+
+    `outputs` names the buffers wanted beside those that every renderer always gives, as `SceneSpec.outputs`
+    does: one that a renderer can make (albedo, flow_forward, flow_backward) it makes where it stands there.
+    """
 
     indices: I64  # (n,) frame numbers
     size: tuple[int, int]  # (height, width)
@@ -186,6 +205,7 @@ class SceneBatch:
     textures: TexturePool
     meshes: MeshPool
     instances: InstanceTable
+    outputs: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsynth import placement, seeding
-from imgsynth.batch import F64, InstanceTable, Meshes, MeshPool, SceneBatch
+from imgsynth.batch import F64, InstanceTable, Meshes, MeshKeypoints, MeshPool, SceneBatch
 from imgsynth.errors import SceneError
 from imgsynth.matter import MaterialTable, TextureTable, asset
 from imgsynth.plan import Draws, Plan, Reader
@@ -35,6 +35,7 @@ class _Group:
     scale: F64
     class_id: NDArray[np.int32]
     materials: NDArray[np.int32]
+    keypoints: tuple[str, ...]
 
 
 def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBatch:
@@ -65,7 +66,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
         )  # fmt: skip
     return SceneBatch(
         draws.indices, spec.image.size, spec.classes, cameras, lights(plan, draws), floor_plane, behind,
-        table, pool, meshes, instances,
+        table, pool, meshes, instances, spec.outputs,
     )  # fmt: skip
 
 
@@ -113,6 +114,7 @@ def _group(
     return _Group(
         name, frame[keep], slot[keep], built.meshes, built.mesh[keep], pose[keep],
         np.repeat(scale[keep, None], 3, 1), class_id[keep], slots,
+        labelled_keypoints(obj, built.meshes, path),
     )  # fmt: skip
 
 
@@ -154,6 +156,20 @@ def _directions(meshes: Meshes, mesh: Rows, names: NDArray[Any], path: str) -> F
         direction = np.asarray(meshes.directions[name], np.float64)
         out[here] = direction if direction.ndim == 1 else direction[mesh[here]]
     return out
+
+
+def labelled_keypoints(obj: ObjectSpec, meshes: Meshes, path: str) -> tuple[str, ...]:
+    """The names of those of the shape's keypoints that the object asks for. Raises SceneError at one that the
+    shape lacks.
+    """
+    if obj.keypoints == "all":
+        return tuple(meshes.keypoints)
+    if unknown := [name for name in obj.keypoints if name not in meshes.keypoints]:
+        known = ", ".join(meshes.keypoints) or "none"
+        raise SceneError(
+            f"the shape has no keypoint {unknown[0]!r} (it has {known})", path=f"{path}.keypoints"
+        )
+    return obj.keypoints
 
 
 def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDArray[np.int32]:
@@ -200,7 +216,7 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
         flat("vertices", 3), flat("normals", 3), flat("uv", 2),
         faces.astype(np.int32, copy=False), slots.astype(np.int32, copy=False),
         vertex_start.astype(np.int64), face_start.astype(np.int64),
-        np.array([p.two_sided for p in parts for _ in range(len(p))], bool),
+        np.array([p.two_sided for p in parts for _ in range(len(p))], bool), _keypoints(groups),
     )  # fmt: skip
     frame = np.concatenate([g.frame for g in groups] or [np.zeros(0, np.intp)]).astype(np.int32)
     order = np.argsort(frame, kind="stable")
@@ -228,3 +244,21 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
         stacked([np.full(len(g.slot), g.name, object) for g in groups], kind=object),
     )
     return pool, table
+
+
+def _keypoints(groups: list[_Group]) -> MeshKeypoints | None:
+    """The keypoints to label of all meshes end to end; None where there are none to label."""
+    if not any(g.keypoints for g in groups):
+        return None
+    names: list[str] = []
+    points, counts = [np.zeros((0, 3), np.float32)], [0]
+    for g in groups:
+        m, given = len(g.meshes), [np.asarray(g.meshes.keypoints[name]) for name in g.keypoints]
+        names += g.keypoints * m
+        counts += [len(given)] * m
+        points += [np.stack([np.broadcast_to(p, (m, 3)) for p in given], 1).reshape(-1, 3)] if given else []
+    return MeshKeypoints(
+        np.array(names, object),
+        np.concatenate(points).astype(np.float32, copy=False),
+        np.cumsum(counts).astype(np.int64),
+    )

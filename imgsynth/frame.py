@@ -48,6 +48,30 @@ class Buffers:
     amodal: AmodalMasks
     amodal_total: F64  # (I,) area in pixels² of the whole silhouette, also outside the frame
     boxes: F64 | None = None  # (I, 4) amodal boxes, NaN if behind; where a renderer has them
+    # What follows is there where the batch's `outputs` ask for it and the renderer can.
+    albedo: F32 | None = None  # (n, H, W, 3) linear base colour at the pixel's centre; 0 where nothing is hit
+    # (n, H, W, 2) pixels (x, y): where what the pixel's centre shows is one frame later, or was one earlier,
+    # less where it is; NaN where that is nowhere in front of the camera
+    flow_forward: F32 | None = None
+    flow_backward: F32 | None = None
+    # (n, H, W) with flow: whether it cannot be seen there, hidden or out of the frame; True where flow is NaN
+    occluded_forward: NDArray[np.bool_] | None = None
+    occluded_backward: NDArray[np.bool_] | None = None
+
+
+HIDDEN, VISIBLE = 1, 2
+"""Visibilities of keypoints within the frame; 0 is outside it, or behind the camera."""
+
+
+@dataclass(frozen=True)
+class InstanceKeypoints:
+    """Keypoints of all instances, end to end: instance k owns rows [start[k], start[k+1])."""
+
+    start: I64  # (I + 1,)
+    name: NDArray[np.object_]  # (P,)
+    point: F64  # (P, 3) object frame, metres, the instance's scale applied
+    xy: F64  # (P, 2) pixels, also outside the frame; NaN behind the near plane
+    visibility: U8  # (P,) 0 not in the frame, 1 in the frame and hidden, 2 visible
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,7 @@ class Instances:
     camera_from_object: F64  # (I, 4, 4)
     box3d_center: F64  # (I, 3) object frame, metres
     box3d_size: F64  # (I, 3)
+    keypoints: InstanceKeypoints | None = None  # None where no object has any labelled
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -93,6 +118,8 @@ class FrameBatch:
     instances: Instances
     values: Mapping[str, NDArray[Any]]  # leaf path → (n, ...) sampled values; masked by `active`
     active: Mapping[str, NDArray[np.bool_]]  # leaf path → (n,) whether the leaf's slot is in the frame
+    distance: F32 | None = None  # (n, H, W) metres along the ray, inf where nothing is hit; where asked for
+    nocs: F32 | None = None  # (n, H, W, 3) place in the object's 3-D box, 0..1, 0 off objects; as asked for
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -201,11 +201,18 @@ class PlaceSpec(Spec):
     apart: NonNegative | None = None
 
 
+def _distinct(names: Any) -> Any:
+    twice = [name for name in names if names.count(name) > 1] if isinstance(names, tuple) else []
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return names
+
+
 class ObjectSpec(Spec):
     """A group of like objects: how many, what, where, of which class (none: an occluder or a prop).
 
     `parts` gives the shape's further material slots theirs; a part without one takes that of the part before
-    it.
+    it. `keypoints` names those of the shape's keypoints that are labelled, in this order, or `all`.
     """
 
     count: Count = leaf(1)
@@ -215,6 +222,7 @@ class ObjectSpec(Spec):
     place: PlaceSpec = Field(default_factory=PlaceSpec)
     material: MaterialSpec = Field(default_factory=MaterialSpec)
     parts: dict[str, MaterialSpec] = {}
+    keypoints: Annotated[tuple[str, ...] | Literal["all"], AfterValidator(_distinct)] = ()
 
 
 class SensorSpec(Spec):
@@ -284,6 +292,19 @@ def _unique(classes: Any) -> Any:
     return classes
 
 
+Output = Literal[
+    "depth",
+    "distance",
+    "normal",
+    "albedo",
+    "nocs",
+    "flow_forward",
+    "flow_backward",
+    "panoptic",
+    "semantic",
+]  # files of a frame beside its image and its mask; what each holds: imgsynth.dataset.codec
+
+
 class SceneSpec(Spec):
     """A scene: everything that a frame depends on beside (seed, index).
 
@@ -306,7 +327,7 @@ class SceneSpec(Spec):
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Number] = {}
     sensor: SensorSpec = Field(default_factory=SensorSpec)
     renderer: RendererSpec = Field(default_factory=RendererSpec)
-    outputs: tuple[Literal["depth", "normal"], ...] = ()
+    outputs: Annotated[tuple[Output, ...], AfterValidator(_distinct)] = ()
     licences: dict[str, str] = {}
     freeze: tuple[str, ...] = ()
     slots: dict[str, Any] = {}

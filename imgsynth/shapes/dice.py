@@ -79,8 +79,8 @@ def dice(
             other way. segments: facets round a pip, a multiple of 4. bevel: facets round an edge, even.
 
     Returns:
-        Slots "main", "pips" and "one"; `directions` "one" … "six" as (m, 3). The uv of each face is its
-        projection, 0..1.
+        Slots "main", "pips" and "one"; `directions` "one" … "six" as (m, 3), `keypoints` of the same names
+        amid the faces' flat parts. The uv of each face is its projection, 0..1.
 
     Raises:
         SceneError: a value out of its range, or pips that do not fit the flat part of a face (see `fits`).
@@ -119,6 +119,9 @@ def dice(
         slots=template.slots,
         slot_names=("main", "pips", "one"),
         directions={name: places[:, f, 2].astype(np.float32) for f, name in enumerate(FACES)},
+        keypoints={
+            name: (places[:, f, 2] * size[:, None] / 2).astype(np.float32) for f, name in enumerate(FACES)
+        },
     )
 
 

@@ -81,8 +81,16 @@ class _Builder:
         joined = (np.concatenate(p, 1)[:, used].astype(np.float32) for p in zip(*self.parts, strict=True))
         vertices, normals, uv = joined
         faces = index.reshape(-1, 3).astype(np.int32)
+        ends = {"top": vertices[..., 2].max(1), "bottom": vertices[..., 2].min(1)}
         return Meshes(
-            vertices, normals, uv, faces, np.concatenate(self.slots), slot_names, directions=dict(_UP)
+            vertices,
+            normals,
+            uv,
+            faces,
+            np.concatenate(self.slots),
+            slot_names,
+            directions=dict(_UP),
+            keypoints={name: np.pad(z[:, None], ((0, 0), (2, 0))) for name, z in ends.items()},
         )
 
 

@@ -19,8 +19,10 @@ def _facing() -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _sheet(vertices: F64, uv: F64, faces: NDArray[np.int64], two_sided: bool) -> Meshes:
-    """A flat mesh in the plane z = 0 facing +z, from (m, v, 2)."""
+def _sheet(
+    vertices: F64, uv: F64, faces: NDArray[np.int64], two_sided: bool, keypoints: dict[str, F64]
+) -> Meshes:
+    """A flat mesh in the plane z = 0 facing +z, from (m, v, 2); keypoints (m, 2)."""
     m, v, _ = vertices.shape
     flat = np.concatenate([vertices, np.zeros((m, v, 1))], -1).astype(np.float32)
     normals = np.broadcast_to(np.array([0, 0, 1], np.float32), flat.shape)
@@ -33,6 +35,7 @@ def _sheet(vertices: F64, uv: F64, faces: NDArray[np.int64], two_sided: bool) ->
         slots,
         two_sided=two_sided,
         directions=_facing(),
+        keypoints={k: np.pad(v, ((0, 0), (0, 1))).astype(np.float32) for k, v in keypoints.items()},
     )
 
 
@@ -44,12 +47,17 @@ def quad(width: ArrayLike, height: ArrayLike, *, two_sided: bool = True) -> Mesh
     require(width > 0, width, "width", "a length above 0")
     require(height > 0, height, "height", "a length above 0")
     unit = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    corners = unit * np.stack([width, height], -1)[:, None]
     return _sheet(
-        unit * np.stack([width, height], -1)[:, None],
+        corners,
         unit + 0.5,
         np.array([[0, 1, 2], [0, 2, 3]]),
         two_sided,
+        dict(zip(_QUAD_CORNERS, np.moveaxis(corners, 1, 0), strict=True)),
     )
+
+
+_QUAD_CORNERS = ("bottom_left", "bottom_right", "top_right", "top_left")
 
 
 def disc(radius: ArrayLike, *, segments: int = 64, two_sided: bool = True) -> Meshes:
@@ -64,7 +72,8 @@ def disc(radius: ArrayLike, *, segments: int = 64, two_sided: bool = True) -> Me
     unit = np.stack([cos, sin], -1)
     i = np.arange(s)
     faces = np.stack([np.full(s, s), i, (i + 1) % s], -1)
-    return _sheet(unit * radius[:, None, None], unit / 2 + 0.5, faces, two_sided)
+    center = {"center": np.zeros((len(radius), 2))}
+    return _sheet(unit * radius[:, None, None], unit / 2 + 0.5, faces, two_sided, center)
 
 
 def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: bool = True) -> Meshes:
@@ -75,26 +84,39 @@ def plate(outline: ArrayLike, thickness: ArrayLike | None = None, *, two_sided: 
     to back), with slots "main" (front), "back" and "side"; without, a sheet in z = 0. The uv is xy over the
     bounding box, on the back mirrored so that it reads upright from behind, on the side the share of the way
     round and 0..1 from back to front. Outlines may run either way; they are turned counter-clockwise.
+    Keypoints: the front's corners "corner_0" … in the order of the outline as given.
 
     Raises:
         SceneError: an outline that crosses itself, has no area or fewer than 3 points, or outlines of one
             batch so different that no single triangulation fits them all.
     """
     points = _outlines(outline)
+    keypoints = _corners(outline, points)
     triangles = triangulate(points[0])
     _check_fits(points, triangles)
     low, high = points.min(1, keepdims=True), points.max(1, keepdims=True)
     uv = (points - low) / (high - low)
     if thickness is None:
-        return _sheet(points, uv, triangles, two_sided)
+        return _sheet(points, uv, triangles, two_sided, keypoints)
     (thick,) = columns(thickness=thickness)
     require(thick >= 0, thick, "thickness", "a length of 0 or more")
     m = common_length({"outline": len(points), "thickness": len(thick)})
     points, uv = np.broadcast_to(points, (m, *points.shape[1:])), np.broadcast_to(uv, (m, *uv.shape[1:]))
-    return _prism(points, uv, np.broadcast_to(thick, (m,)), triangles)
+    return _prism(points, uv, np.broadcast_to(thick, (m,)), triangles, keypoints)
 
 
-def _prism(points: F64, uv: F64, thick: F64, triangles: NDArray[np.int64]) -> Meshes:
+def _corners(outline: ArrayLike, points: F64) -> dict[str, F64]:
+    """(m, 2) of each corner, named by its place in the outline as given, which `points` may have turned."""
+    given = np.asarray(outline, np.float64).reshape(-1, *points.shape[1:])
+    order = range(points.shape[1])
+    if not np.array_equal(given, points):
+        order = order[::-1]
+    return {f"corner_{k}": points[:, i] for k, i in enumerate(order)}
+
+
+def _prism(
+    points: F64, uv: F64, thick: F64, triangles: NDArray[np.int64], keypoints: dict[str, F64]
+) -> Meshes:
     m, p, _ = points.shape
     depth = np.broadcast_to(-thick[:, None, None], (m, p, 1))
     front, back = np.concatenate([points, 0 * depth], -1), np.concatenate([points, depth], -1)
@@ -119,6 +141,10 @@ def _prism(points: F64, uv: F64, thick: F64, triangles: NDArray[np.int64]) -> Me
         slots=np.repeat(np.arange(3, dtype=np.int32), [t, t, 2 * p]),
         slot_names=("main", "back", "side"),
         directions=_facing(),
+        keypoints={
+            name: np.broadcast_to(np.pad(p, ((0, 0), (0, 1))), (m, 3)).astype(np.float32)
+            for name, p in keypoints.items()
+        },
     )
 
 

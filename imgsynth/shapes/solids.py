@@ -12,7 +12,18 @@ from imgsynth.shapes.grid import grid_faces
 from imgsynth.shapes.lathe import capsule, cone, cylinder, sphere
 from imgsynth.shapes.params import at_least, columns, common_length, require, rows
 
-__all__ = ["SIDES", "box", "capsule", "cone", "cylinder", "rounded_box", "side_directions", "sphere"]
+__all__ = [
+    "CORNERS",
+    "SIDES",
+    "box",
+    "capsule",
+    "cone",
+    "corner_keypoints",
+    "cylinder",
+    "rounded_box",
+    "side_directions",
+    "sphere",
+]
 
 # A side's own axes (right, up, outward) as seen from outside, right × up = outward; textures stand upright
 # on the walls.
@@ -29,6 +40,20 @@ SIDES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, in
 def side_directions() -> dict[str, F32]:
     """Outward unit directions of a box's six sides by name."""
     return {name: np.array(axes[2], np.float32) for name, axes in SIDES.items()}
+
+
+# A box's corners by the sides that meet there, as signs of (x, y, z): "left_front_bottom" and so on.
+CORNERS: dict[str, tuple[int, int, int]] = {
+    f"{'right' if x > 0 else 'left'}_{'back' if y > 0 else 'front'}_{'top' if z > 0 else 'bottom'}": (x, y, z)
+    for z in (-1, 1)
+    for y in (-1, 1)
+    for x in (-1, 1)
+}
+
+
+def corner_keypoints(half: F64) -> dict[str, F32]:
+    """The eight corners, (m, 3) each, of boxes of half sizes (m, 3)."""
+    return {name: (half * np.array(sign)).astype(np.float32) for name, sign in CORNERS.items()}
 
 
 def box(size: ArrayLike) -> Meshes:
@@ -49,6 +74,7 @@ def box(size: ArrayLike) -> Meshes:
         faces=faces.astype(np.int32),
         slots=np.zeros(12, np.int32),
         directions=side_directions(),
+        keypoints=corner_keypoints(size / 2),
     )
 
 
@@ -91,7 +117,7 @@ def _rounded_template(segments: int) -> tuple[F64, F64, I32, F64]:
 
 def rounded_box(size: ArrayLike, radius: ArrayLike, *, segments: int = 4) -> Meshes:
     """Boxes of `size` (m, 3) with edges of `radius` (m,) metres: flat sides, quarter cylinders, sphere
-    octants.
+    octants; the corners among its keypoints lie amid those.
 
     `segments` (even) facets round an edge. The uv of each side is its projection along the side's axis,
     0..1 from edge to edge. `radius` from 0 (sharp; the bevel's triangles have no area) to half the shortest
@@ -118,4 +144,5 @@ def rounded_box(size: ArrayLike, radius: ArrayLike, *, segments: int = 4) -> Mes
         faces=faces,
         slots=np.zeros(len(faces), np.int32),
         directions=side_directions(),
+        keypoints=corner_keypoints(core + radius[:, None] / np.sqrt(3)),
     )
