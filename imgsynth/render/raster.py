@@ -43,6 +43,7 @@ class _Out:
     depth: Any
     normal: Any
     instance: Any
+    albedo: Any  # None where not asked for
 
 
 class RasterRenderer:
@@ -78,6 +79,7 @@ class RasterRenderer:
             mem.empty((n * height * width,), wp.float32),
             mem.empty((n * height * width,), wp.vec3),
             mem.empty((n * height * width,), wp.int32),
+            mem.empty((n * height * width,), wp.vec3) if "albedo" in batch.outputs else None,
         )
         shadow = self._shadow_size(batch)
         meshes = self._geometry(batch)
@@ -101,6 +103,7 @@ class RasterRenderer:
             ),
             amodal_total=np.concatenate([r.total for r in rounds]) if rounds else np.zeros(0),
             boxes=np.concatenate([r.box for r in rounds]) if rounds else np.zeros((0, 4)),
+            albedo=None if out.albedo is None else mem.down(out.albedo).reshape(n, height, width, 3),
         )
 
     def _shadow_size(self, batch: SceneBatch) -> int:
@@ -309,4 +312,7 @@ class _Round:
         color = self.out.color[first * k2 : (first + pixels) * k2]
         maps = (a[first : first + pixels] for a in (self.out.depth, self.out.normal, self.out.instance))
         cells = pixels * detail * detail
-        self._launch(shade_kernel(), cells // span, [self.geo, view, labels, color, *maps, span])
+        base = self.out.albedo
+        albedo = color[:0] if base is None else base[first : first + pixels]
+        kernel = shade_kernel(with_albedo=base is not None and labels != 0)
+        self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])

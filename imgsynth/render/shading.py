@@ -17,6 +17,7 @@ from typing import Any
 import warp as wp
 
 from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
+from imgsynth.render.finish import Matter, plain_matter
 from imgsynth.render.surfaces import (
     NOTHING,
     Seen,
@@ -28,7 +29,7 @@ from imgsynth.render.surfaces import (
     seen_at,
     unit,
 )
-from imgsynth.render.texturing import background, filtered
+from imgsynth.render.texturing import background
 
 wp.set_module_options(OPTIONS)
 
@@ -36,7 +37,6 @@ NONE = wp.constant(wp.uint64(0))
 ONE = wp.constant(wp.uint64(1))
 TILE = wp.constant(8)  # texels a side of a shadow map's tiles
 INVERSE_PI = wp.constant(0.318309886)
-DIELECTRIC = wp.constant(0.04)  # normal reflectance of an index of refraction of 1.5
 LEAST_ROUGHNESS = wp.constant(0.045)  # below it the highlight of a point-like sun is no longer a picture
 
 
@@ -112,36 +112,6 @@ def rim(f0: float, rough: float, grazing: float) -> float:
     top = 1.0 - rough
     top = wp.where(top > f0, top, f0)
     return f0 + (top - f0) * grazing
-
-
-@wp.struct
-class Matter:
-    """What a surface point is made of, its textures looked up."""
-
-    f0: wp.vec3  # reflectance facing it
-    diffuse: wp.vec3  # albedo below the gloss
-    rough: wp.float32  # perceptual
-    emission: wp.vec3
-
-
-@wp.func
-def matter_at(geo: Geometry, surface: Surface) -> Matter:
-    """The material of a surface point, which must have one."""
-    material = geo.materials[surface.material]
-    albedo = material.base_color
-    if material.texture >= 0:
-        s = material.uv_scale
-        uv = wp.vec2(surface.uv[0] * s[0], 1.0 - surface.uv[1] * s[1])
-        du = wp.vec2(surface.du[0] * s[0], -surface.du[1] * s[1])
-        dv = wp.vec2(surface.dv[0] * s[0], -surface.dv[1] * s[1])
-        albedo = wp.cw_mul(albedo, filtered(geo, material.texture, uv, du, dv, False))
-    out = Matter()
-    grey = wp.vec3(DIELECTRIC, DIELECTRIC, DIELECTRIC)
-    out.f0 = grey * (1.0 - material.metallic) + albedo * material.metallic
-    out.diffuse = albedo * (1.0 - material.metallic)
-    out.rough = material.roughness
-    out.emission = material.emission
-    return out
 
 
 @wp.func
@@ -238,10 +208,15 @@ def tile_heights(view: View, tiles: wp.array(dtype=wp.float32)):
 
 
 @cache
-def shade_kernel(lighting: Any = sunlit) -> Any:
-    """The shading kernel for a way of lighting: a Warp function with the arguments of `sunlit`.
+def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo: bool = False) -> Any:
+    """The shading kernel for a way of lighting, for kinds of materials and for the labels asked for.
 
-    Each way is a module of its own, compiled when first used, so that plain scenes pay nothing for others.
+    Each is a module of its own, compiled when first used, so that plain scenes pay nothing for others.
+
+    Args:
+        lighting: a Warp function with the arguments of `sunlit`.
+        matter: a Warp function with the arguments of `plain_matter`.
+        with_albedo: the labels include the base colour.
     """
 
     @wp.kernel(module="unique", module_options=OPTIONS)
@@ -253,6 +228,7 @@ def shade_kernel(lighting: Any = sunlit) -> Any:
         depth: wp.array(dtype=wp.float32),
         normal: wp.array(dtype=wp.vec3),
         instance: wp.array(dtype=wp.int32),
+        albedo: wp.array(dtype=wp.vec3),
         span: wp.int32,
     ):
         """Shade `span` cells (1, or a whole line) a thread.
@@ -321,6 +297,8 @@ def shade_kernel(lighting: Any = sunlit) -> Any:
                             depth[pixel] = wp.inf
                             normal[pixel] = wp.vec3(0.0, 0.0, 0.0)
                             instance[pixel] = 0
+                            if wp.static(with_albedo):
+                                albedo[pixel] = wp.vec3(0.0, 0.0, 0.0)
                     else:
                         q = wp.vec3(px, py, 1.0)
                         surface = Surface()
@@ -334,11 +312,18 @@ def shade_kernel(lighting: Any = sunlit) -> Any:
                         ray = frame.camera_ray * q
                         v = -unit(ray)
                         n = facing(surface.normal, v)
+                        if wp.static(with_albedo):
+                            if labels != 0:
+                                base = wp.vec3(0.0, 0.0, 0.0)
+                                if surface.material >= 0:
+                                    base = matter(geo, surface, n, v).albedo
+                                albedo[pixel] = base
                         if labels != 1:
                             if surface.material >= 0:
-                                m = matter_at(geo, surface)
+                                m = matter(geo, surface, n, v)
                                 at = ray * surface.depth
-                                c = lighting(geo, view, frame, seen, surface, m, n, v, at, wp.vec2(px, py))
+                                where = wp.vec2(px, py)
+                                c = lighting(geo, view, frame, seen, surface, m, m.normal, v, at, where)
                         if labels != 0:
                             depth[pixel] = surface.depth
                             normal[pixel] = n
