@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth import placement, seeding
-from imgsynth.batch import F64, InstanceTable, Meshes, MeshKeypoints, MeshPool, SceneBatch
+from imgsynth import layout, placement
+from imgsynth.batch import F64, Cameras, InstanceTable, Meshes, MeshKeypoints, MeshPool, SceneBatch
 from imgsynth.errors import SceneError
 from imgsynth.matter import MaterialTable, TextureTable, asset
 from imgsynth.plan import Draws, Plan, Reader
@@ -24,7 +24,7 @@ Rows = NDArray[np.intp]
 
 @dataclass
 class _Group:
-    """One object group, posed: rows are its active (frame, slot) pairs in that order."""
+    """The objects of one group that found a place, by frame and slot."""
 
     name: str
     frame: Rows
@@ -49,13 +49,19 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     every = np.arange(n)
     textures = TextureTable(folder or Path())
     materials = MaterialTable(textures)
-    floor = placement.Floor(n)
-    groups = [
-        _group(plan, draws, name, obj, floor, materials, textures, folder)
-        for name, obj in spec.objects.items()
-    ]
+    shaped = {name: _shaped(draws, name, obj, folder) for name, obj in spec.objects.items()}
+    stage = layout.Stage(
+        plan, draws, {name: group for name, (group, _) in shaped.items()}, placement.Floor(n)
+    )
+    for name in layout.order(spec):
+        if name == layout.CAMERA:
+            stage.cameras = _cameras(stage)
+        else:
+            layout.place(stage, name)
+    groups = [_finished(stage, group, built, materials, textures) for group, built in shaped.values()]
     meshes, instances = _pool(groups)
-    cameras = orbit_cameras(spec.camera, spec.image.size, Reader(draws, "camera", every))
+    cameras = stage.cameras
+    assert cameras is not None
     floor_plane = ground(plan, draws, materials)
     behind = backgrounds(spec.background, Reader(draws, "background", every), textures, spec.image.size)
     table, pool = materials.table(), textures.pool()
@@ -70,18 +76,21 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     )  # fmt: skip
 
 
-def _group(
-    plan: Plan,
-    draws: Draws,
-    name: str,
-    obj: ObjectSpec,
-    floor: placement.Floor,
-    materials: MaterialTable,
-    textures: TextureTable,
-    folder: Path | None,
-) -> _Group:
-    path, active = f"objects.{name}", draws.active(name)
-    frame, slot = np.nonzero(active)
+def _cameras(stage: layout.Stage) -> Cameras:
+    """The cameras; moved along with the middle of the group that they look at, where they do."""
+    spec, every = stage.plan.spec, np.arange(len(stage))
+    cameras = orbit_cameras(spec.camera, spec.image.size, Reader(stage.draws, "camera", every))
+    if spec.camera.look_at is None:
+        return cameras
+    pose = cameras.world_from_camera.copy()
+    pose[:, :3, 3] += stage.middle(spec.camera.look_at)[0]
+    return replace(cameras, world_from_camera=pose)
+
+
+def _shaped(draws: Draws, name: str, obj: ObjectSpec, folder: Path | None) -> tuple[layout.Group, Built]:
+    """A group's objects, shaped and turned, at the origin."""
+    path = f"objects.{name}"
+    frame, slot = np.nonzero(draws.active(name))
     read = Reader(draws, path, frame, slot)
     with asset(f"{path}.shape.mesh.file"):
         built = build(obj.shape, read.at("shape"), len(frame), folder, path)
@@ -91,31 +100,53 @@ def _group(
         _directions(built.meshes, built.mesh, read("place.up"), path) if obj.place.up else None,
         read("place.yaw_deg"),
     )
-    low, radius = placement.extents(built.meshes, built.mesh, turn, scale)
-    position = draws[f"{path}.place.position"].astype(np.float64).copy()
-    if obj.place.apart is not None:
-        reach = np.zeros(active.shape)
-        reach[frame, slot] = radius
-        redraw = _redraw(plan, draws, f"{path}.place.position")
-        keep = floor.settle(position, reach, draws[f"{path}.place.apart"], active, redraw)[frame, slot]
-    else:
-        keep = np.ones(len(frame), bool)
     pose = np.tile(np.eye(4), (len(frame), 1, 1))
-    pose[:, :3, :3], pose[:, :3, 3] = turn, position[frame, slot]
-    if obj.place.on_ground:
-        # The ground is kept in single precision: what stands on it stands on that.
-        height = draws["ground.height"][frame].astype(np.float32) if plan.spec.ground else 0.0
-        pose[:, 2, 3] += height - low
-    class_id = (
-        _class_ids(plan.spec.classes, read("class"), path) if obj.class_ else np.zeros(len(frame), np.int32)
-    )
-    kept = Reader(draws, path, frame[keep], slot[keep])
+    pose[:, :3, :3] = turn
+    extents = placement.extents(built.meshes, built.mesh, turn, scale)
+    keep = np.ones(len(frame), bool)
+    return layout.Group(name, obj, frame, slot, built.meshes, built.mesh, scale, pose, extents, keep), built
+
+
+def _finished(
+    stage: layout.Stage, group: layout.Group, built: Built, materials: MaterialTable, textures: TextureTable
+) -> _Group:
+    """A placed group's objects with their classes and materials, without those that found no place."""
+    obj, path, keep = group.spec, group.path, group.keep
+    frame, slot, pose = group.frame[keep], group.slot[keep], group.pose[keep]
+    kept = Reader(stage.draws, path, frame, slot)
+    classes = stage.plan.spec.classes
+    if obj.class_ is not None:
+        class_id = _class_ids(classes, kept("class"), path)
+    elif obj.class_from is not None:
+        class_id = _class_by_pose(stage, group)[keep]
+    else:
+        class_id = np.zeros(len(frame), np.int32)
     slots = _slot_materials(obj, built, kept, materials, textures, path)
     return _Group(
-        name, frame[keep], slot[keep], built.meshes, built.mesh[keep], pose[keep],
-        np.repeat(scale[keep, None], 3, 1), class_id[keep], slots,
+        group.name, frame, slot, group.meshes, group.mesh[keep], pose,
+        np.repeat(group.scale[keep, None], 3, 1), class_id, slots,
         labelled_keypoints(obj, built.meshes, path),
     )  # fmt: skip
+
+
+def _class_by_pose(stage: layout.Stage, group: layout.Group) -> NDArray[np.int32]:
+    """(m,) the class named like the direction that points most nearly up, or to the camera."""
+    classes, meshes = stage.plan.spec.classes, group.meshes
+    named = [name for name in meshes.directions if name in classes]
+    if not named:
+        known = ", ".join(meshes.directions) or "none"
+        raise SceneError(
+            f"none of the shape's directions ({known}) is among the scene's classes ({', '.join(classes)})",
+            path=f"{group.path}.class_from",
+        )
+    towards = np.tile([0.0, 0.0, 1.0], (len(group.frame), 1))
+    if group.spec.class_from == "camera":
+        assert stage.cameras is not None
+        towards = stage.cameras.world_from_camera[group.frame, :3, 3] - group.pose[:, :3, 3]
+    own = np.einsum("mij,mi->mj", group.pose[:, :3, :3], towards)  # seen from the object
+    directions = [np.asarray(meshes.directions[name], np.float64) for name in named]
+    cosine = np.stack([(own * (d if d.ndim == 1 else d[group.mesh])).sum(1) for d in directions], 1)
+    return np.array([classes.index(name) + 1 for name in named], np.int32)[cosine.argmax(1)]
 
 
 def _slot_materials(
@@ -180,19 +211,6 @@ def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDAr
             f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=f"{path}.class"
         )
     return np.array([lookup[name] for name in distinct] or [0], np.int32)[where]
-
-
-def _redraw(plan: Plan, draws: Draws, path: str) -> Any:
-    leaf = plan.leaves[path]
-
-    def redraw(slot: int, attempt: int, frames: Rows) -> F64 | None:
-        if leaf.distribution.dims == 0:
-            return None
-        name = f"{leaf.names()[slot]}~{attempt}"
-        uniform = seeding.uniforms(draws.seed, [name], draws.indices[frames], leaf.distribution.dims)
-        return np.asarray(leaf.distribution.ppf(uniform[:, 0]), np.float64)
-
-    return redraw
 
 
 def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:

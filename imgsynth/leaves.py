@@ -26,6 +26,10 @@ SEED: dict[str, Any] = {"integer": [0, 2**32 - 1]}
 PICK: dict[str, Any] = {"uniform": [0, 1]}
 
 
+class Shared(Spec):
+    """Base of what a group has as a whole: its leaves have one value a frame, not one an object."""
+
+
 def leaf(default: Any) -> Any:
     """A field whose default is written as in YAML."""
     return Field(default=default, validate_default=True)

@@ -21,6 +21,7 @@ from imgsynth import seeding
 from imgsynth.batch import I64
 from imgsynth.distributions import Distribution, Field, parse, split_component
 from imgsynth.errors import SceneError
+from imgsynth.leaves import Shared
 from imgsynth.scene import SceneSpec
 from imgsynth.sobol import sobol_uniforms
 from imgsynth.yamlfile import nearest
@@ -62,15 +63,11 @@ class Draws:
     indices: I64
     values: Mapping[str, Array]
     counts: Mapping[str, NDArray[np.int64]]  # group → (n,)
+    slots: Mapping[str, int]  # group → the most objects it can have
 
     def active(self, group: str) -> NDArray[np.bool_]:
         """(n, slots): which slots of a group are in the frame."""
-        slots = next(
-            v.shape[1]
-            for p, v in self.values.items()
-            if p.startswith(f"objects.{group}.") and p != f"objects.{group}.count"
-        )
-        return np.arange(slots)[None, :] < self.counts[group][:, None]
+        return np.arange(self.slots[group])[None, :] < self.counts[group][:, None]
 
     def __contains__(self, path: str) -> bool:
         return path in self.values
@@ -124,6 +121,7 @@ class Plan:
                 group = None
             yield Leaf(path, node, group, self.slots[group] if group else 1, field)
         elif isinstance(node, BaseModel):
+            group = None if isinstance(node, Shared) else group
             for name, info in type(node).model_fields.items():
                 if not (path == "" and name in ("slots", "freeze")):
                     accepts = _field_in(info.annotation, info.metadata)
@@ -215,18 +213,21 @@ class Plan:
             scope = scope.rpartition(".")[0]
             if scope == "objects":
                 break
-            if f"{scope}.{name}" in self.leaves and f"{scope}.{name}" != leaf.path:
-                return _Reference(f"{scope}.{name}")
+            target = f"{scope}.{name}"
+            if target in self.leaves and target != leaf.path:
+                self._check_single(leaf, name, target)
+                return _Reference(target)
         for target in (name, f"variables.{name}"):
             if target in self.leaves:
-                other = self.leaves[target]
-                if other.group is not None and other.group != leaf.group:
-                    raise SceneError(
-                        f"{name!r} has a value for each object; name one, as in {other.names()[0]!r}",
-                        path=leaf.path,
-                    )
+                self._check_single(leaf, name, target)
                 return _Reference(target)
         return None
+
+    def _check_single(self, leaf: Leaf, name: str, target: str) -> None:
+        other = self.leaves[target]
+        if other.group is not None and other.group != leaf.group:
+            example = f", as in {other.names()[0]!r}" if other.slots else ""
+            raise SceneError(f"{name!r} has a value for each object; name one{example}", path=leaf.path)
 
     @cached_property
     def varying(self) -> list[Leaf]:
@@ -255,7 +256,7 @@ class Plan:
                     values[path] = values[path].copy()
                     values[path][:, slot] = _draw(Leaf(leaf.names()[slot], dist), draw, seed, frames, {})
         counts = {name: values[f"objects.{name}.count"].astype(np.int64) for name in self.spec.objects}
-        return Draws(seed, frames, values, counts)
+        return Draws(seed, frames, values, counts, self.slots)
 
     def _named(self, leaf: Leaf, values: Mapping[str, Array]) -> dict[str, Array]:
         """The values that a leaf's expressions name, shaped to broadcast against the leaf's own."""

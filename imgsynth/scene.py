@@ -19,6 +19,7 @@ from imgsynth.distributions import (
     number,
     vector,
 )
+from imgsynth.layoutspec import PlaceSpec
 from imgsynth.leaves import (
     PICK,
     SEED,
@@ -31,7 +32,6 @@ from imgsynth.leaves import (
     Number,
     Point,
     Positive,
-    Rotation,
     Seed,
     leaf,
 )
@@ -66,7 +66,7 @@ class FramingSpec(Spec):
 
 class CameraSpec(Spec):
     """A pinhole camera that orbits `target`: azimuth counter-clockwise from +x, elevation above the horizon,
-    roll about the view.
+    roll about the view. `look_at` names a group: the target is then counted from the middle of its objects.
     """
 
     fov_deg: Annotated[Distribution, number(gt=0, lt=175)] = leaf(45.0)
@@ -76,6 +76,7 @@ class CameraSpec(Spec):
     elevation_deg: Annotated[Distribution, number(ge=-90, le=90)] = leaf(45.0)
     roll_deg: Number = leaf(0.0)
     near: Positive = leaf(0.01)
+    look_at: str | None = None
     framing: FramingSpec | None = None
 
 
@@ -184,23 +185,6 @@ class GroundSpec(Spec):
     material: MaterialSpec = Field(default_factory=MaterialSpec)
 
 
-class PlaceSpec(Spec):
-    """Where an object is and how it is turned.
-
-    The shape is first turned so that its named direction `up` points to +z, then by `rotation`, then by
-    `yaw_deg` about +z. With `on_ground` its lowest point then touches the ground at position z above it.
-    `apart` keeps this gap (metres, on the ground plan) to every object placed before; a place is drawn again
-    up to 32 times, then the object is left out.
-    """
-
-    position: Point = leaf([0.0, 0.0, 0.0])
-    rotation: Rotation | None = None
-    up: Name | None = None
-    yaw_deg: Number = leaf(0.0)
-    on_ground: bool = False
-    apart: NonNegative | None = None
-
-
 def _distinct(names: Any) -> Any:
     twice = [name for name in names if names.count(name) > 1] if isinstance(names, tuple) else []
     if twice:
@@ -211,18 +195,33 @@ def _distinct(names: Any) -> Any:
 class ObjectSpec(Spec):
     """A group of like objects: how many, what, where, of which class (none: an occluder or a prop).
 
+    `class_from: up` reads the class off the pose instead: it is the shape's direction named like a class that
+    points most nearly up; with `camera`, most nearly to the camera.
+
     `parts` gives the shape's further material slots theirs; a part without one takes that of the part before
     it. `keypoints` names those of the shape's keypoints that are labelled, in this order, or `all`.
     """
 
     count: Count = leaf(1)
     class_: Name | None = Field(default=None, alias="class")
+    class_from: Literal["up", "camera"] | None = None
     shape: ShapeSpec
     scale: Positive = leaf(1.0)
     place: PlaceSpec = Field(default_factory=PlaceSpec)
     material: MaterialSpec = Field(default_factory=MaterialSpec)
     parts: dict[str, MaterialSpec] = {}
     keypoints: Annotated[tuple[str, ...] | Literal["all"], AfterValidator(_distinct)] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its objects have a class."""
+        return self.class_ is not None or self.class_from is not None
+
+    @model_validator(mode="after")
+    def _one_class(self) -> ObjectSpec:
+        if self.class_ is not None and self.class_from is not None:
+            raise ValueError("expected class or class_from, got both")
+        return self
 
 
 class SensorSpec(Spec):

@@ -1,0 +1,78 @@
+"""Objects by their own positions, kept apart where asked: a place that is taken is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsynth import seeding
+from imgsynth.batch import F64
+from imgsynth.layout import view
+from imgsynth.layout.stage import Group, Rows, Stage
+
+# The positions (k, 3) of one slot in some frames, from the values of the leaves that they come from.
+_Where = Callable[[int, Rows, Sequence[NDArray[Any]]], F64]
+
+
+def scattered(stage: Stage, group: Group, base: F64 | None) -> F64:
+    """(n, slots, 3) positions of the group's objects; sets `group.keep` where objects must keep apart."""
+    leaves, where = _law(stage, group, base)
+    tables = [stage.draws[path] for path in leaves]
+    every = np.arange(len(stage))
+    slots = stage.draws.slots[group.name]
+    position = np.zeros((len(stage), slots, 3))
+    for slot in range(slots):
+        position[:, slot] = where(slot, every, [t[:, slot] for t in tables])
+    if group.spec.place.apart is None:
+        return position
+    active = stage.draws.active(group.name)
+    flat = group.spec.place.in_view is None
+    reach, ball = np.zeros(active.shape), np.zeros(active.shape)
+    reach[group.frame, group.slot] = group.extents.radius
+    ball[group.frame, group.slot] = group.extents.ball
+
+    def redraw(slot: int, attempt: int, frames: Rows) -> F64 | None:
+        fresh = [_again(stage, path, slot, attempt, frames) for path in leaves]
+        if all(value is None for value in fresh):
+            return None
+        values = [t[frames, slot] if v is None else v for t, v in zip(tables, fresh, strict=True)]
+        return where(slot, frames, values)
+
+    gap = stage.draws[f"{group.path}.place.apart"]
+    settled = stage.floor.settle(position, reach, ball, gap, active, redraw, flat=flat)
+    group.keep = settled[group.frame, group.slot]
+    return position
+
+
+def _law(stage: Stage, group: Group, base: F64 | None) -> tuple[list[str], _Where]:
+    """The leaves that positions come from, and how."""
+    path = f"{group.path}.place"
+    if group.spec.place.in_view is not None:
+        cameras, size = stage.cameras, stage.plan.spec.image.size
+        assert cameras is not None
+
+        def seen(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
+            pixel = np.stack([values[0] * size[1], values[1] * size[0]], -1)
+            return view.in_view(cameras, frames, pixel, values[2])
+
+        return [f"{path}.in_view.{name}" for name in ("x", "y", "distance")], seen
+
+    def shifted(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
+        own = values[0].astype(np.float64)
+        return own if base is None else base[frames, slot] + own
+
+    return [f"{path}.position"], shifted
+
+
+def _again(stage: Stage, path: str, slot: int, attempt: int, frames: Rows) -> NDArray[Any] | None:
+    """Other values of a leaf, for a further attempt; None where it is not random."""
+    leaf, draws = stage.plan.leaves[path], stage.draws
+    law = stage.plan.overrides.get((path, slot), leaf.distribution)
+    if law.dims == 0 or law.names:
+        return None
+    name = f"{leaf.names()[slot]}~{attempt}"
+    uniform = seeding.uniforms(draws.seed, [name], draws.indices[frames], law.dims)
+    return np.asarray(law.ppf(uniform[:, 0]), np.float64)

@@ -1,0 +1,99 @@
+"""What placing works on: the groups of a scene, shaped and turned, and what stands already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsynth.batch import F64, Cameras, Meshes
+from imgsynth.placement import Extents, Floor
+from imgsynth.plan import Draws, Plan, Reader
+from imgsynth.scene import ObjectSpec
+
+Rows = NDArray[np.intp]
+
+
+@dataclass
+class Group:
+    """The objects of one group: m rows, the active (frame, slot) pairs in that order.
+
+    `pose` has the rotation from the start and the translation once the group is placed; `keep` tells which
+    found a place.
+    """
+
+    name: str
+    spec: ObjectSpec
+    frame: Rows
+    slot: Rows
+    meshes: Meshes
+    mesh: Rows
+    scale: F64  # (m,)
+    pose: F64  # (m, 4, 4)
+    extents: Extents
+    keep: NDArray[np.bool_]
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the scene file."""
+        return f"objects.{self.name}"
+
+
+@dataclass
+class Stage:
+    """All groups of a batch of frames, those placed so far, and the cameras once they are known."""
+
+    plan: Plan
+    draws: Draws
+    groups: dict[str, Group]
+    floor: Floor
+    cameras: Cameras | None = None
+    placed: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.draws.indices)
+
+    def read(self, group: Group, branch: str) -> Reader:
+        """The values below a branch of the group's entry, one a row."""
+        return Reader(self.draws, f"{group.path}.{branch}", group.frame, group.slot)
+
+    def shared(self, group: Group, branch: str) -> Reader:
+        """The values below a branch that has one a frame."""
+        return Reader(self.draws, f"{group.path}.{branch}", np.arange(len(self)))
+
+    def table(self, group: Group, path: str) -> NDArray[np.float64]:
+        """(n, slots, …) the values of a leaf in every slot."""
+        return self.draws[f"{group.path}.{path}"].astype(np.float64)
+
+    def ground(self, frame: Rows) -> F64:
+        """(m,) height of the ground, as it is drawn: it is kept in single precision."""
+        if self.plan.spec.ground is None:
+            return np.zeros(len(frame))
+        return self.draws["ground.height"][frame].astype(np.float32).astype(np.float64)
+
+    def partner(self, group: Group, target: str, pick: F64 | None) -> Rows:
+        """(m,) for each row a row of the target's that is in the same frame, -1 where there is none.
+
+        The k-th slot gets the k-th object there is, round and round; or the one that `pick` (m,) in 0..1
+        picks.
+        """
+        other = self.groups[target]
+        rows = np.flatnonzero(other.keep)  # by frame, then slot
+        count = np.bincount(other.frame[rows], minlength=len(self))
+        first = np.cumsum(count) - count
+        here = count[group.frame]
+        most = np.maximum(here, 1)
+        turn = group.slot % most if pick is None else np.minimum((pick * here).astype(np.intp), most - 1)
+        out = np.full(len(group.frame), -1, np.intp)
+        some = here > 0
+        out[some] = rows[first[group.frame[some]] + turn[some]]
+        return out
+
+    def middle(self, target: str) -> tuple[F64, NDArray[np.bool_]]:
+        """(n, 3) the mean of the origins of a group's objects in each frame, and where there are any."""
+        other = self.groups[target]
+        count = np.bincount(other.frame[other.keep], minlength=len(self))
+        total = np.zeros((len(self), 3))
+        np.add.at(total, other.frame[other.keep], other.pose[other.keep, :3, 3])
+        return total / np.maximum(count, 1)[:, None], count > 0
