@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.errors import DataError, ModelError
 from imgsynth.learn.classify import Classifier, ClassifierConfig, suited
-from imgsynth.learn.loop import resolve_precision, warmup_cosine
+from imgsynth.learn.loop import ahead, resolve_precision, warmup_cosine
 from imgsynth.learn.nets import CompactNet, build_net, load_weights
 from imgsynth.learn.trainer import augment, train_classifier
 
@@ -324,3 +324,16 @@ def test_the_packages_load_without_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ahead_keeps_order_and_says_what_failed():
+    def counting():
+        yield from range(5)
+        raise DataError("no sixth image")
+
+    got = []
+    with pytest.raises(DataError, match="sixth"):
+        for item in ahead(counting()):
+            got.append(item)
+    assert got == [0, 1, 2, 3, 4]
+    assert list(ahead(iter([]))) == []

@@ -36,7 +36,7 @@ class DetectorConfig:
     net: str = "compact"  # or torchvision:NAME
     masks: bool = False  # instance segmentation
     width: int = 24  # channels of the compact net's first stage
-    steps: int = 2600
+    steps: int = 3000
     batch: int = 16
     lr: float = 2e-3  # at its peak; AdamW, linear warm-up, then half a cosine to 0
     weight_decay: float = 0.05

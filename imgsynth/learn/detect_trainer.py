@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from imgsynth.learn.detect import Detector, DetectorConfig, build_detector
 from imgsynth.learn.loop import (
     Checkpoint,
     Progress,
+    ahead,
     batches,
     chances_of,
     fingerprint_of,
@@ -32,7 +34,7 @@ from imgsynth.learn.loop import (
 )
 from imgsynth.learn.start import start_from
 from imgsynth.learn.store import seeded
-from imgsynth.learn.targets import Targets, box_loss, centre_loss, mask_loss, targets_of
+from imgsynth.learn.targets import Targets, Truth, box_loss, centre_loss, mask_loss, targets_of
 from imgsynth.learn.torchvision_detect import TorchvisionDetector
 
 ASTRAY = 0.06  # of the box's sides, standard deviation of its edges
@@ -169,27 +171,41 @@ def _run(
     size = crop_size(working, None if not compact and net.whole else config.crop)
     cell = (STRIDE if compact else 1) if config.masks else None
 
-    def objective(step: int, rows: Tensor) -> Tensor:
-        rng = np.random.default_rng(seed_of(seed, "crops", step))
+    def crops(start: int) -> Iterator[Crops]:
+        for step, rows in enumerate(batches(len(working.data), config, seed, chances, start), start):
+            rng = np.random.default_rng(seed_of(seed, "crops", step))
+            made = [random_crop(working, int(i), size, augment, rng, cell) for i in rows]
+            truths = [truth for _, truth in made]
+            targets = targets_of(truths, (size, size)) if compact else None
+            yield Crops(to_tensor(np.stack([image for image, _ in made])), truths, targets, rng)
+
+    def objective(step: int, batch: Crops) -> Tensor:
         torch.manual_seed(seed_of(seed, "net", step))  # torchvision's samplers draw from it
-        made = [random_crop(working, int(i), size, augment, rng, cell) for i in rows]
-        pixels = to_tensor(np.stack([image for image, _ in made]))
-        truths = [truth for _, truth in made]
         if isinstance(net, TorchvisionDetector):
-            return net.loss(pixels.float() / 255, truths)
-        targets = targets_of(truths, (size, size))
+            return net.loss(batch.pixels.float() / 255, batch.truths)
+        assert batch.targets is not None
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            return losses(net, normalized(pixels), targets, unit, rng)
+            return losses(net, normalized(batch.pixels), batch.targets, unit, batch.rng)
 
     return optimise(
         net,
         config,
-        lambda start: batches(len(working.data), config, seed, chances, start),
+        lambda start: ahead(crops(start)),
         objective,
         progress=progress,
         checkpoint=checkpoint,
         clip=config.clip,
     )
+
+
+@dataclass(frozen=True)
+class Crops:
+    """What one step learns from."""
+
+    pixels: Tensor  # (n, 3, side, side) uint8
+    truths: list[Truth]
+    targets: Targets | None  # None for torchvision's nets, which make their own
+    rng: np.random.Generator  # of the step's further choices
 
 
 def crop_size(working: Working, wanted: int | None) -> int:

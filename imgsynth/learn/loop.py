@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from imgsynth.dataset import disk
 from imgsynth.errors import DataError, ModelError
 
+Batch = TypeVar("Batch")
 Progress = Callable[[int, int, float], None]  # (steps done, steps in all, loss)
 
 
@@ -68,8 +71,8 @@ class Checkpoint:
 def optimise(
     net: nn.Module,
     config: Steps,
-    rows: Callable[[int], Iterator[Tensor]],
-    objective: Callable[[int, Tensor], Tensor],
+    feed: Callable[[int], Iterator[Batch]],
+    objective: Callable[[int, Batch], Tensor],
     *,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
@@ -80,8 +83,8 @@ def optimise(
     Args:
         net: what is trained, in place.
         config: steps, batch, lr, weight_decay, warmup.
-        rows: the row numbers of each batch from a given step on.
-        objective: loss (a scalar) of a step on a batch's rows.
+        feed: what each step learns from, from a given step on.
+        objective: loss (a scalar) of a step on its batch.
         progress: called after every step with (steps done, steps in all, loss).
         checkpoint: written every so many steps and at the end.
         clip: largest norm of the gradient, None for any.
@@ -97,7 +100,7 @@ def optimise(
     if checkpoint is not None and checkpoint.path.exists():
         done, loss = _read_checkpoint(checkpoint.path, net, optimiser, checkpoint.fingerprint)
     net.train()
-    for step, batch in zip(range(done, config.steps), rows(done), strict=False):
+    for step, batch in zip(range(done, config.steps), feed(done), strict=False):
         for group in optimiser.param_groups:
             group["lr"] = config.lr * warmup_cosine(step, config.steps, config.warmup)
         value = objective(step, batch)
@@ -124,6 +127,16 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     if step + 1 < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step + 1 - rise) / max(1.0, steps - rise + 1))))
+
+
+def ahead(source: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """The same items in the same order, made by another thread while the ones before are worked on."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, source, end) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, source, end))
+            yield cast(Batch, item)
 
 
 def batches(n: int, config: Steps, seed: int, chances: Tensor | None, start: int) -> Iterator[Tensor]:
