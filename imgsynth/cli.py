@@ -179,6 +179,7 @@ def render(
     """
     from imgsynth import formats as export_formats
     from imgsynth import generate
+    from imgsynth.dataset.manifest import MANIFEST, Manifest
 
     if renderer != "raster":
         raise ImgsynthError(f"unknown renderer {renderer!r} (valid: raster)")
@@ -191,10 +192,15 @@ def render(
         )  # fmt: skip
     for name in (f for f in formats if f != "coco"):
         _export(root, name, root.with_name(f"{root.name}-{name}"))
+    rules = Manifest.loads((root / MANIFEST).read_bytes(), root / MANIFEST).rules
     if as_json:
-        print_json({"dataset": str(root), "frames": n, "start": start, "seed": seed})
+        counts = {} if rules is None else {"rules": rules}
+        print_json({"dataset": str(root), "frames": n, "start": start, "seed": seed, **counts})
     else:
         say(f"{n} frames in {root}")
+        if rules is not None:
+            broken = f"{rules['broken']} break the rules still" if rules["broken"] else "all keep the rules"
+            say(f"{rules['drawn_again']} drawn again, {rules['draws'] / n:.3g} draws a frame; {broken}")
 
 
 @app.command()

@@ -119,6 +119,9 @@ class FrameBatch:
     values: Mapping[str, NDArray[Any]]  # leaf path → (n, ...) sampled values; masked by `active`
     active: Mapping[str, NDArray[np.bool_]]  # leaf path → (n,) whether the leaf's slot is in the frame
     distance: F32 | None = None  # (n, H, W) metres along the ray, inf where nothing is hit; where asked for
+    # (n,) with rules: how often the frame was drawn again, and whether it keeps the rules
+    attempt: I32 | None = None
+    obeys: NDArray[np.bool_] | None = None
     nocs: F32 | None = None  # (n, H, W, 3) place in the object's 3-D box, 0..1, 0 off objects; as asked for
 
     def __len__(self) -> int:

@@ -27,6 +27,7 @@ from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.frame import FrameBatch
 from imgsynth.plan import Draws, Plan, Reader, Sampler
 from imgsynth.render import Renderer
+from imgsynth.rules import obeyed
 from imgsynth.scene import SceneSpec
 from imgsynth.sensor import SensorSettings, expose
 from imgsynth.version import __version__
@@ -48,6 +49,27 @@ def frames(
 ) -> FrameBatch:
     """Finished, labelled frames in memory: frame i depends on (spec, seed, i) and on nothing else."""
     plan = scene if isinstance(scene, Plan) else scene.plan()
+
+    def draw(seed: int, indices: Sequence[int] | I64) -> FrameBatch:
+        return _drawn(scene, plan, seed, indices, sampler, device)
+
+    if plan.spec.rules is None:
+        return draw(seed, indices)
+    try:
+        return obeyed(plan.spec.rules, draw, seed, np.asarray(indices, np.int64))
+    except SceneError as error:
+        raise (error if isinstance(scene, Plan) else scene.located(error)) from None
+
+
+def _drawn(
+    scene: scenefile.Scene | Plan,
+    plan: Plan,
+    seed: int,
+    indices: Sequence[int] | I64,
+    sampler: Sampler,
+    device: str,
+) -> FrameBatch:
+    """The frames as first drawn, whatever the scene's rules."""
     spec = plan.spec
     draws, batch = _composed(scene, plan, seed, indices, sampler)
     buffers = _renderer(device).render(batch, spec.renderer.samples, spec.renderer.detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from imgsynth.distributions import Distribution, integer, number, vector
 from imgsynth.leaves import (
@@ -176,4 +176,32 @@ class PlaceSpec(Spec):
                     "look_at tilts the object, so it cannot stand on what is below it; "
                     "say look_at: {level: true, …}"
                 )
+        return self
+
+
+class RulesSpec(Spec):
+    """What a frame must keep to; one that does not is drawn again, whole, in at most `tries` attempts in all.
+
+    The rules are about labelled objects (of `groups` only, where given). Each that is at least partly within
+    the picture must show `min_visible_fraction` of what is within and `min_area_px` pixels; of each no more
+    than `max_truncated` may be outside; and the number of objects of which a pixel is visible must lie in
+    `count_visible` = [least, most]. When the tries run out, the last is kept, or rendering stops with an
+    error.
+    """
+
+    min_visible_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_area_px: Annotated[int, Field(ge=1)] | None = None
+    max_truncated: Annotated[float, Field(ge=0, le=1)] | None = None
+    count_visible: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+    groups: tuple[str, ...] = ()
+    tries: Annotated[int, Field(ge=1, le=1000)] = 20
+    on_failure: Literal["keep", "error"] = "keep"
+
+    @model_validator(mode="after")
+    def _some(self) -> RulesSpec:
+        names = ("min_visible_fraction", "min_area_px", "max_truncated", "count_visible")
+        if all(getattr(self, name) is None for name in names):
+            raise ValueError(f"expected at least one of {', '.join(names)}")
+        if self.count_visible is not None and self.count_visible[0] > self.count_visible[1]:
+            raise ValueError(f"count_visible: expected [least, most], got {list(self.count_visible)}")
         return self

@@ -19,7 +19,7 @@ from imgsynth.distributions import (
     number,
     vector,
 )
-from imgsynth.layoutspec import PlaceSpec
+from imgsynth.layoutspec import PlaceSpec, RulesSpec
 from imgsynth.leaves import (
     PICK,
     SEED,
@@ -37,7 +37,7 @@ from imgsynth.leaves import (
 )
 from imgsynth.materialspec import MaterialSpec
 from imgsynth.shapespec import ShapeSpec
-from imgsynth.yamlfile import Spec
+from imgsynth.yamlfile import Spec, nearest
 
 
 class ImageSpec(Spec):
@@ -324,12 +324,21 @@ class SceneSpec(Spec):
     ground: GroundSpec | None = None
     objects: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ObjectSpec] = {}
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Number] = {}
+    rules: RulesSpec | None = None
     sensor: SensorSpec = Field(default_factory=SensorSpec)
     renderer: RendererSpec = Field(default_factory=RendererSpec)
     outputs: Annotated[tuple[Output, ...], AfterValidator(_distinct)] = ()
     licences: dict[str, str] = {}
     freeze: tuple[str, ...] = ()
     slots: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _ruled_groups(self) -> SceneSpec:
+        for name in self.rules.groups if self.rules else ():
+            if name not in self.objects or not self.objects[name].labelled:
+                names = [k for k, obj in self.objects.items() if obj.labelled]
+                raise ValueError(f"rules.groups: {name!r} is no group with a class{nearest(name, names)}")
+        return self
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain data, defaults left out: what the manifest stores, and what makes it again."""

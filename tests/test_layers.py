@@ -24,7 +24,7 @@ LAYERS = [
         "render",
         "sensor",
     },
-    {"annotate", "dataset", "formats"},
+    {"annotate", "splice", "rules", "dataset", "formats"},
     {"generate", "learn", "evaluate", "report"},
     {"study", "probe", "console", "analyses", "cli"},
 ]

@@ -138,10 +138,18 @@ class Manifest(_Strict):
     instances: int = Field(ge=0)  # rows of instances.parquet
     files: dict[str, str]  # table → SHA-256
     parts: tuple[PartHash, ...] = Field(strict=False)
+    rules: dict[str, int] | None = None  # with rules: frames drawn again, all draws, frames that break them
     sha256: str = ""  # as read from the file, to be compared with `digest`
 
     @classmethod
-    def of(cls, header: Header, instances: int, files: dict[str, str], parts: list[PartHash]) -> Manifest:
+    def of(
+        cls,
+        header: Header,
+        instances: int,
+        files: dict[str, str],
+        parts: list[PartHash],
+        rules: dict[str, int] | None = None,
+    ) -> Manifest:
         """The manifest of a finished dataset."""
         return cls(
             format="imgsynth-dataset",
@@ -150,6 +158,7 @@ class Manifest(_Strict):
             instances=instances,
             files=files,
             parts=tuple(parts),
+            rules=rules,
         )
 
     def digest(self) -> str:
@@ -161,7 +170,7 @@ class Manifest(_Strict):
         return dumps({**self._flat(), "sha256": self.digest()}, indent=1) + "\n"
 
     def _flat(self) -> dict[str, Any]:
-        data = self.model_dump(mode="json", exclude={"sha256"})
+        data = self.model_dump(mode="json", exclude={"sha256"} | ({"rules"} if self.rules is None else set()))
         return {**data.pop("header"), **data}
 
     @classmethod

@@ -3,7 +3,8 @@
 `frames.parquet`, a row a frame: `index`, `seed`, `K` and `world_from_camera` (row-major), `sha256_<kind>`
 of each of its files, then every leaf of the scene by its path, sorted (`is_leaf` tells them apart). A
 vector is a fixed-size list (matrices flattened row by row, their shape in the column's metadata); null
-where the leaf's slot is not in the frame.
+where the leaf's slot is not in the frame. Where the scene has rules, `attempt` says how often the frame was
+drawn again and `obeys_rules` whether it keeps them.
 
 `instances.parquet`, a row an instance, unlabelled (class_id 0) and invisible ones too: see
 `INSTANCE_COLUMNS`.
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -66,6 +68,9 @@ def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequen
         "K": (_lists(batch.cameras.k.astype(np.float64)), {"shape": "3,3"}),
         "world_from_camera": (_lists(batch.cameras.world_from_camera.astype(np.float64)), {"shape": "4,4"}),
     }
+    if batch.attempt is not None and batch.obeys is not None:
+        columns["attempt"] = (pa.array(batch.attempt, pa.int32()), None)
+        columns["obeys_rules"] = (pa.array(batch.obeys, pa.bool_()), None)
     for kind in header.kinds:
         columns[f"sha256_{kind}"] = (pa.array(digests[kind], pa.binary(32)), None)
     for path in sorted(batch.values, key=_natural):
@@ -114,6 +119,22 @@ def instances_table(batch: FrameBatch) -> pa.Table:
     }
     assert list(columns) == list(INSTANCE_COLUMNS)
     return pa.table(columns)
+
+
+def rule_counts(paths: Sequence[Path]) -> dict[str, int] | None:
+    """Over all fragments of `frames.parquet`: frames drawn again, frames drawn in all, and frames that break
+    the scene's rules nevertheless; None where it has none.
+    """
+    again = drawn = broken = 0
+    for path in paths:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+            if "attempt" not in table.column_names:
+                return None
+            attempt = table.column("attempt").to_numpy()
+            again, drawn = again + int((attempt > 0).sum()), drawn + int((attempt + 1).sum())
+            broken += len(table) - int(pa.compute.sum(table.column("obeys_rules")).as_py())
+    return {"drawn_again": again, "draws": drawn, "broken": broken}
 
 
 def write_fragment(path: Path, table: pa.Table) -> None:
