@@ -24,9 +24,12 @@ Rows = NDArray[np.intp]
 
 @dataclass
 class _Group:
-    """The objects of one group that found a place, by frame and slot."""
+    """The objects of one group that found a place and show meshes of one topology, by frame and slot; `order`
+    is the group's place in the scene.
+    """
 
     name: str
+    order: int
     frame: Rows
     slot: Rows
     meshes: Meshes
@@ -50,15 +53,17 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     textures = TextureTable(folder or Path())
     materials = MaterialTable(textures)
     shaped = {name: _shaped(draws, name, obj, folder) for name, obj in spec.objects.items()}
-    stage = layout.Stage(
-        plan, draws, {name: group for name, (group, _) in shaped.items()}, placement.Floor(n)
-    )
+    stage = layout.Stage(plan, draws, shaped, placement.Floor(n))
     for name in layout.order(spec):
         if name == layout.CAMERA:
             stage.cameras = _cameras(stage)
         else:
             layout.place(stage, name)
-    groups = [_finished(stage, group, built, materials, textures) for group, built in shaped.values()]
+    groups = [
+        posed
+        for order, group in enumerate(shaped.values())
+        for posed in _finished(stage, order, group, materials, textures)
+    ]
     meshes, instances = _pool(groups)
     cameras = stage.cameras
     assert cameras is not None
@@ -87,51 +92,69 @@ def _cameras(stage: layout.Stage) -> Cameras:
     return replace(cameras, world_from_camera=pose)
 
 
-def _shaped(draws: Draws, name: str, obj: ObjectSpec, folder: Path | None) -> tuple[layout.Group, Built]:
+def _shaped(draws: Draws, name: str, obj: ObjectSpec, folder: Path | None) -> layout.Group:
     """A group's objects, shaped and turned, at the origin."""
     path = f"objects.{name}"
     frame, slot = np.nonzero(draws.active(name))
     read = Reader(draws, path, frame, slot)
-    with asset(f"{path}.shape.mesh.file"):
+    with asset(f"{path}.shape.{obj.shape.kind}"):
         built = build(obj.shape, read.at("shape"), len(frame), folder, path)
     scale = read("scale").astype(np.float64)
     turn = placement.orientation(
         read("place.rotation") if obj.place.rotation else None,
-        _directions(built.meshes, built.mesh, read("place.up"), path) if obj.place.up else None,
+        _directions(built, read("place.up"), path) if obj.place.up else None,
         read("place.yaw_deg"),
     )
     pose = np.tile(np.eye(4), (len(frame), 1, 1))
     pose[:, :3, :3] = turn
-    extents = placement.extents(built.meshes, built.mesh, turn, scale)
+    extents = placement.Extents(*np.zeros((4, len(frame))))
+    for b in built:
+        for whole, part in zip(
+            extents, placement.extents(b.meshes, b.mesh, turn[b.rows], scale[b.rows]), strict=True
+        ):
+            whole[b.rows] = part
     keep = np.ones(len(frame), bool)
-    return layout.Group(name, obj, frame, slot, built.meshes, built.mesh, scale, pose, extents, keep), built
+    return layout.Group(name, obj, frame, slot, built, scale, pose, extents, keep)
 
 
 def _finished(
-    stage: layout.Stage, group: layout.Group, built: Built, materials: MaterialTable, textures: TextureTable
-) -> _Group:
+    stage: layout.Stage, order: int, group: layout.Group, materials: MaterialTable, textures: TextureTable
+) -> list[_Group]:
     """A placed group's objects with their classes and materials, without those that found no place."""
-    obj, path, keep = group.spec, group.path, group.keep
-    frame, slot, pose = group.frame[keep], group.slot[keep], group.pose[keep]
-    kept = Reader(stage.draws, path, frame, slot)
+    posed = []
+    for b in group.built:
+        mesh, rows = b.mesh[group.keep[b.rows]], b.rows[group.keep[b.rows]]
+        frame, slot = group.frame[rows], group.slot[rows]
+        kept = Reader(stage.draws, group.path, frame, slot)
+        slots = _slot_materials(group.spec, b, kept, materials, textures, group.path)
+        posed.append(_Group(
+            group.name, order, frame, slot, b.meshes, mesh, group.pose[rows],
+            np.repeat(group.scale[rows, None], 3, 1), _classes(stage, group, b, kept, mesh, rows), slots,
+            labelled_keypoints(group.spec, b.meshes, group.path),
+        ))  # fmt: skip
+    return posed
+
+
+def _classes(
+    stage: layout.Stage, group: layout.Group, built: Built, read: Reader, mesh: Rows, rows: Rows
+) -> NDArray[np.int32]:
+    """(k,) classes of the rows that show `built`, 0 where they have none."""
     classes = stage.plan.spec.classes
-    if obj.class_ is not None:
-        class_id = _class_ids(classes, kept("class"), path)
-    elif obj.class_from is not None:
-        class_id = _class_by_pose(stage, group)[keep]
-    else:
-        class_id = np.zeros(len(frame), np.int32)
-    slots = _slot_materials(obj, built, kept, materials, textures, path)
-    return _Group(
-        group.name, frame, slot, group.meshes, group.mesh[keep], pose,
-        np.repeat(group.scale[keep, None], 3, 1), class_id, slots,
-        labelled_keypoints(obj, built.meshes, path),
-    )  # fmt: skip
+    if group.spec.class_ is not None:
+        return _class_ids(classes, read("class"), f"{group.path}.class")
+    if group.spec.class_from is not None:
+        return _class_by_pose(stage, group, built.meshes, mesh, rows)
+    if built.class_name is not None:
+        names = np.full(len(rows), built.class_name)
+        return _class_ids(classes, names, f"{group.path}.shape.assets.classes")
+    return np.zeros(len(rows), np.int32)
 
 
-def _class_by_pose(stage: layout.Stage, group: layout.Group) -> NDArray[np.int32]:
-    """(m,) the class named like the direction that points most nearly up, or to the camera."""
-    classes, meshes = stage.plan.spec.classes, group.meshes
+def _class_by_pose(
+    stage: layout.Stage, group: layout.Group, meshes: Meshes, mesh: Rows, rows: Rows
+) -> NDArray[np.int32]:
+    """(k,) the class named like the direction that points most nearly up, or to the camera."""
+    classes = stage.plan.spec.classes
     named = [name for name in meshes.directions if name in classes]
     if not named:
         known = ", ".join(meshes.directions) or "none"
@@ -139,13 +162,13 @@ def _class_by_pose(stage: layout.Stage, group: layout.Group) -> NDArray[np.int32
             f"none of the shape's directions ({known}) is among the scene's classes ({', '.join(classes)})",
             path=f"{group.path}.class_from",
         )
-    towards = np.tile([0.0, 0.0, 1.0], (len(group.frame), 1))
+    pose, towards = group.pose[rows], np.tile([0.0, 0.0, 1.0], (len(rows), 1))
     if group.spec.class_from == "camera":
         assert stage.cameras is not None
-        towards = stage.cameras.world_from_camera[group.frame, :3, 3] - group.pose[:, :3, 3]
-    own = np.einsum("mij,mi->mj", group.pose[:, :3, :3], towards)  # seen from the object
+        towards = stage.cameras.world_from_camera[group.frame[rows], :3, 3] - pose[:, :3, 3]
+    own = np.einsum("mij,mi->mj", pose[:, :3, :3], towards)  # seen from the object
     directions = [np.asarray(meshes.directions[name], np.float64) for name in named]
-    cosine = np.stack([(own * (d if d.ndim == 1 else d[group.mesh])).sum(1) for d in directions], 1)
+    cosine = np.stack([(own * (d if d.ndim == 1 else d[mesh])).sum(1) for d in directions], 1)
     return np.array([classes.index(name) + 1 for name in named], np.int32)[cosine.argmax(1)]
 
 
@@ -159,33 +182,31 @@ def _slot_materials(
         )
     columns: list[NDArray[np.int32]] = []
     for k, part in enumerate(slot_names):
-        image = built.textures[k] if built.textures else None
-        # A mesh file's own colours hold until the scene says otherwise.
-        color = built.colors[k] if built.colors and "material" not in obj.model_fields_set else None
-        if part in obj.parts:
-            with asset(f"{path}.parts.{part}.texture"):
-                columns.append(materials.add(obj.parts[part], read.at(f"parts.{part}"), len(read.frame)))
-        elif k == 0 or image is not None or color is not None:
-            texture = None if image is None else textures.image(image)
-            with asset(f"{path}.material.texture"):
-                own = materials.add(
-                    obj.material, read.at("material"), len(read.frame), texture=texture, color=color
-                )
-            columns.append(own)
+        own = built.materials[k] if built.materials else None
+        if part in obj.parts or k == 0 or own is not None:
+            spec, where = (
+                (obj.parts[part], f"parts.{part}") if part in obj.parts else (obj.material, "material")
+            )
+            with asset(f"{path}.{where}.texture"):
+                columns.append(materials.add(spec, read.at(where), len(read.frame), own=own))
         else:
             columns.append(columns[-1])
     return np.stack(columns, 1)
 
 
-def _directions(meshes: Meshes, mesh: Rows, names: NDArray[Any], path: str) -> F64:
+def _directions(built: tuple[Built, ...], names: NDArray[Any], path: str) -> F64:
     out = np.empty((len(names), 3))
-    for name in np.unique(names.astype(str)).tolist():
-        if name not in meshes.directions:
-            known = ", ".join(meshes.directions) or "none"
-            raise SceneError(f"the shape has no direction {name!r} (it has {known})", path=f"{path}.place.up")
-        here = names.astype(str) == name
-        direction = np.asarray(meshes.directions[name], np.float64)
-        out[here] = direction if direction.ndim == 1 else direction[mesh[here]]
+    for b in built:
+        wanted = names[b.rows].astype(str)
+        for name in np.unique(wanted).tolist():
+            if name not in b.meshes.directions:
+                known = ", ".join(b.meshes.directions) or "none"
+                raise SceneError(
+                    f"the shape has no direction {name!r} (it has {known})", path=f"{path}.place.up"
+                )
+            here = wanted == name
+            direction = np.asarray(b.meshes.directions[name], np.float64)
+            out[b.rows[here]] = direction if direction.ndim == 1 else direction[b.mesh[here]]
     return out
 
 
@@ -208,7 +229,7 @@ def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDAr
     distinct, where = np.unique(names.astype(str), return_inverse=True)
     if unknown := [name for name in distinct.tolist() if name not in lookup]:
         raise SceneError(
-            f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=f"{path}.class"
+            f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=path
         )
     return np.array([lookup[name] for name in distinct] or [0], np.int32)[where]
 
@@ -236,8 +257,10 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
         vertex_start.astype(np.int64), face_start.astype(np.int64),
         np.array([p.two_sided for p in parts for _ in range(len(p))], bool), _keypoints(groups),
     )  # fmt: skip
-    frame = np.concatenate([g.frame for g in groups] or [np.zeros(0, np.intp)]).astype(np.int32)
-    order = np.argsort(frame, kind="stable")
+    empty = np.zeros((2, 0), np.intp)
+    frame = np.concatenate([g.frame for g in groups] or [empty[0]]).astype(np.int32)
+    place = np.concatenate([np.stack([np.full(len(g.slot), g.order), g.slot]) for g in groups] or [empty], 1)
+    order = np.lexsort((place[1], place[0], frame))
     frame = frame[order]
     starts = np.searchsorted(frame, frame, side="left")
     width = max((g.materials.shape[1] for g in groups), default=1)

@@ -14,6 +14,7 @@ from imgsynth.batch import F64, I32, U8, Materials, TexturePool
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import DataError, SceneError
 from imgsynth.materialspec import MaterialSpec, NoiseTextureSpec, TextureSpec
+from imgsynth.shapes.filematerial import FileMaterial
 from imgsynth.textures import Chain, list_images, load_chain, noise_texture, pool
 from imgsynth.yamlfile import nearest
 
@@ -38,6 +39,7 @@ class TextureTable:
         self.folder = folder
         self._chains: list[U8 | Chain] = []
         self._files: dict[tuple[Path, tuple[int, int]], int] = {}
+        self._held: dict[int, int] = {}  # id of a chain in _chains, which keeps it alive → its place
 
     def rows(self, spec: TextureSpec, read: Read, m: int) -> I32:
         """Texture ids (m,) for the rows of a material."""
@@ -83,10 +85,12 @@ class TextureTable:
             self._chains.append(load_chain(path, svg_size=svg_size))
         return self._files[key]
 
-    def image(self, image: U8) -> int:
-        """The id of a texture at hand, RGBA (h, w, 4)."""
-        self._chains.append(image)
-        return len(self._chains) - 1
+    def image(self, chain: Chain) -> int:
+        """The id of a texture at hand, by its mip chain; the same one again has the same id."""
+        if id(chain) not in self._held:
+            self._held[id(chain)] = len(self._chains)
+            self._chains.append(chain)
+        return self._held[id(chain)]
 
     def sizes(self, index: I32) -> F64:
         """(m, 2) height and width of the textures."""
@@ -129,22 +133,27 @@ class MaterialTable:
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._count = 0
 
-    def add(
-        self, spec: MaterialSpec, read: Read, m: int, *, texture: int | None = None, color: F64 | None = None
-    ) -> I32:
-        """Material ids (m,) for m rows. `texture` and `color` (linear) are a mesh file's own, for where the
-        scene gives none.
-        """
-        base = srgb_to_linear(read("color")) if color is None else np.tile(color, (m, 1))
+    def add(self, spec: MaterialSpec, read: Read, m: int, *, own: FileMaterial | None = None) -> I32:
+        """Material ids (m,) for m rows. `own` is a mesh file's, for what the scene does not give."""
+
+        def value(name: str, given: Any) -> NDArray[Any]:
+            """The scene's values, or the file's where it has one and the scene is silent."""
+            if given is None or name in spec.model_fields_set:
+                return srgb_to_linear(read(name)) if name == "color" else read(name)
+            return np.broadcast_to(given, (m, *np.shape(given)))
+
+        own = own or FileMaterial()
+        base = value("color", own.color)
         if spec.texture is not None:
             textures = self._textures.rows(spec.texture, lambda name: read(f"texture.{name}"), m)
         else:
-            textures = np.full(m, -1 if texture is None else texture, np.int32)
+            textures = np.full(m, -1 if own.texture is None else self._textures.image(own.texture), np.int32)
         repeat = np.repeat(read("repeat")[:, None], 2, 1)
-        emission = read("emission")[:, None] * base
-        self._columns.append(
-            (base, read("metallic"), read("roughness"), emission, textures, repeat, read("alpha_cutoff"))
-        )
+        glows = own.emission is not None and "emission" not in spec.model_fields_set
+        emission = value("emission", own.emission) if glows else read("emission")[:, None] * base
+        cutoff = value("alpha_cutoff", None if spec.texture is not None else own.alpha_cutoff)
+        metallic, roughness = value("metallic", own.metallic), value("roughness", own.roughness)
+        self._columns.append((base, metallic, roughness, emission, textures, repeat, cutoff))
         self._count += m
         return np.arange(self._count - m, self._count, dtype=np.int32)
 

@@ -199,7 +199,8 @@ class ObjectSpec(Spec):
     points most nearly up; with `camera`, most nearly to the camera.
 
     `parts` gives the shape's further material slots theirs; a part without one takes that of the part before
-    it. `keypoints` names those of the shape's keypoints that are labelled, in this order, or `all`.
+    it. What a mesh file says of its materials holds until `material` or `parts` say otherwise, key by key.
+    `keypoints` names those of the shape's keypoints that are labelled, in this order, or `all`.
     """
 
     count: Count = leaf(1)
@@ -215,12 +216,17 @@ class ObjectSpec(Spec):
     @property
     def labelled(self) -> bool:
         """Whether its objects have a class."""
-        return self.class_ is not None or self.class_from is not None
+        assets = self.shape.assets
+        by_asset = assets is not None and assets.classes is not None
+        return self.class_ is not None or self.class_from is not None or by_asset
 
     @model_validator(mode="after")
     def _one_class(self) -> ObjectSpec:
         if self.class_ is not None and self.class_from is not None:
             raise ValueError("expected class or class_from, got both")
+        if self.shape.assets is not None and self.shape.assets.classes is not None:
+            if self.class_ is not None or self.class_from is not None:
+                raise ValueError("class and shape.assets.classes both name the class: give one of them")
         return self
 
 

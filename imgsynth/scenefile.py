@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imgsynth import assetset
 from imgsynth.errors import SceneError
 from imgsynth.plan import Plan
 from imgsynth.scene import SceneSpec
@@ -90,12 +91,19 @@ def load(
         file = find(scene)
         document, folder = read_yaml(file), file.parent
     data, sets = copy.deepcopy(document.data), list(sets)
+    if file is None or isinstance(scene, Scene):
+        data = assetset.relisted(data, sets)
     for setting in sets:
         data = _set(data, setting)
     if frozen := list(freeze):
         data = {**data, "freeze": [*data.get("freeze", []), *frozen]}
     try:
-        loaded = Scene(validate(SceneSpec, Document(data, document.file, document.lines)), folder, file)
+        spec = validate(SceneSpec, Document(data, document.file, document.lines))
+        loaded = Scene(spec, folder, file)
+        try:
+            loaded = Scene(assetset.resolved(spec, folder), folder, file)
+        except SceneError as error:
+            raise loaded.located(error) from None
         loaded.plan()
     except SceneError as error:
         raise _blamed(error, sets) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from imgsynth.distributions import Distribution, number, vector
 from imgsynth.leaves import Flag, Fraction, Name, NonNegative, Number, Positive, exactly_one, leaf
@@ -64,12 +64,70 @@ class PlateSpec(Spec):
         return outline
 
 
-class MeshSpec(Spec):
-    """A triangle mesh from a file (OBJ, PLY, STL, GLB), relative to the scene file."""
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "ft": 0.3048}
+
+
+def _unit(unit: float | str | None) -> float | str | None:
+    if unit is not None and unit not in UNITS and not (isinstance(unit, float) and 0 < unit < float("inf")):
+        raise ValueError(f"expected {', '.join(UNITS)} or a number of metres above 0, got {unit!r}")
+    return unit
+
+
+Unit = Annotated[float | str | None, AfterValidator(_unit)]
+Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+UpAxis = Literal["y", "z"]
+Center = Literal["origin", "bottom", "box", "centroid"]
+
+
+class MeshReading(Spec):
+    """How mesh files are read: see docs/assets.md.
+
+    `unit` is what 1 stands for in the file (metres if nothing says otherwise), or `size_m` the length of the
+    largest side. `up_axis` is y for glTF and z for the others. `center` moves the origin: `origin` is the
+    file's own, `bottom` the middle of the bounding box's underside, `box` its middle, `centroid` the centre
+    of mass. With `materials: scene` the file's own are not looked at. Textures are halved until no side is
+    longer than `texture_px`.
+    """
+
+    unit: Unit = None
+    size_m: Above | None = None
+    up_axis: UpAxis | None = None
+    center: Center | None = None
+    materials: Literal["file", "scene"] = "file"
+    texture_px: Annotated[int, Field(ge=1, le=16384)] = 2048
+    max_triangles: Annotated[int, Field(ge=1)] = 1_000_000
+    max_mb: Annotated[int, Field(ge=1)] = 256
+
+    @model_validator(mode="after")
+    def _one_size(self) -> MeshReading:
+        if self.unit is not None and self.size_m is not None:
+            raise ValueError("unit and size_m both set the size: give one of them")
+        return self
+
+
+class MeshSpec(MeshReading):
+    """A triangle mesh from a file (OBJ, PLY, STL, GLB, glTF), relative to the scene file."""
 
     file: str
-    unit: Annotated[float, Field(gt=0)] = 1.0
-    up_axis: Literal["y", "z"] = "z"
+
+
+class AssetsSpec(MeshReading):
+    """One mesh file of a folder for each object, from the folder's train part, its test part or all of it.
+
+    The parts are told apart by a hash of the file's name, so a file stays where it is when others come. `pick`
+    is the name of the file below the folder; where it is left out it becomes, when the scene is loaded, a
+    choice of all files of the part: each as often (`balance: assets`), each sub-folder as often (`folders`),
+    or sub-folders by weight (a mapping). `classes` names the object's class after the sub-folder (`folder`)
+    or the file (`file`).
+    """
+
+    folder: str
+    split: Literal["train", "test", "all"] = "all"
+    test_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    balance: Literal["assets", "folders"] | dict[str, Annotated[float, Field(ge=0)]] = "assets"
+    classes: Literal["folder", "file"] | None = None
+    pick: Name | None = None
+    listed: bool = False  # whether `pick` was filled in when the scene was loaded
 
 
 class DiceSpec(Spec):
@@ -121,6 +179,7 @@ class ShapeSpec(Spec):
     quad: QuadSpec | None = None
     plate: PlateSpec | None = None
     mesh: MeshSpec | None = None
+    assets: AssetsSpec | None = None
     dice: DiceSpec | None = None
     strokes: StrokesSpec | None = None
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry"},
     {"yamlfile", "distributions", "batch", "frame"},
-    {"leaves", "layoutspec", "shapespec", "materialspec", "scene", "plan", "scenefile", "widen"},
+    {"leaves", "layoutspec", "shapespec", "materialspec", "scene", "plan", "scenefile", "widen", "assetset"},
     {
         "shapes",
         "textures",

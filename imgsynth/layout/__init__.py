@@ -119,13 +119,14 @@ def _attach(stage: Stage, group: Group) -> None:
         return
     m = len(group.frame)
     point, normal, touch = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m, bool)
-    if spec.at is not None:
-        point, normal, touch = surface.named(
-            other.meshes, other.mesh[row], read("at"), f"{group.path}.place.attach.at"
-        )
-    elif spec.surface is not None:
-        point, normal = surface.picked(other.meshes, other.mesh[row], read("surface"))
-        touch = np.ones(m, bool)
+    for where, meshes, mesh in other.pieces(row):
+        if spec.at is not None:
+            point[where], normal[where], touch[where] = surface.named(
+                meshes, mesh, read("at")[where], f"{group.path}.place.attach.at"
+            )
+        elif spec.surface is not None:
+            point[where], normal[where] = surface.picked(meshes, mesh, read("surface")[where])
+            touch[where] = True
     axes = surface.axes(normal)
     lift = np.zeros((m, 3))
     lift[:, 2] = np.where(touch, -group.extents.low, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,7 @@ from imgsynth.batch import F64, Cameras, Meshes
 from imgsynth.placement import Extents, Floor
 from imgsynth.plan import Draws, Plan, Reader
 from imgsynth.scene import ObjectSpec
+from imgsynth.shapes.build import Built
 
 Rows = NDArray[np.intp]
 
@@ -27,8 +29,7 @@ class Group:
     spec: ObjectSpec
     frame: Rows
     slot: Rows
-    meshes: Meshes
-    mesh: Rows
+    built: tuple[Built, ...]
     scale: F64  # (m,)
     pose: F64  # (m, 4, 4)
     extents: Extents
@@ -38,6 +39,19 @@ class Group:
     def path(self) -> str:
         """Where it stands in the scene file."""
         return f"objects.{self.name}"
+
+    def pieces(self, rows: Rows | None = None) -> Iterator[tuple[Rows, Meshes, Rows]]:
+        """For some of the group's rows, or all: meshes of one topology after the other, the places among the
+        rows (k,) that show one of them, and which (k,).
+        """
+        piece, mesh = np.zeros((2, len(self.frame)), np.intp)
+        for k, built in enumerate(self.built):
+            piece[built.rows], mesh[built.rows] = k, built.mesh
+        rows = np.arange(len(self.frame)) if rows is None else rows
+        for k, built in enumerate(self.built):
+            where = np.flatnonzero(piece[rows] == k)
+            if len(where):
+                yield where, built.meshes, mesh[rows[where]]
 
 
 @dataclass

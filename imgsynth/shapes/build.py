@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, U8, Meshes
+from imgsynth import assetset
+from imgsynth.batch import F64, Meshes
 from imgsynth.errors import SceneError
-from imgsynth.shapespec import MeshSpec, PlateSpec, ShapeSpec
+from imgsynth.shapes.filematerial import FileMaterial
+from imgsynth.shapespec import AssetsSpec, MeshReading, PlateSpec, ShapeSpec
+from imgsynth.yamlfile import nearest
 
 Read = Callable[[str], NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Built:
-    """Meshes for m rows: row r shows meshes[mesh[r]]. A mesh file may bring a texture and a colour for each
-    slot.
+    """Meshes of one topology, for some rows of a group: row rows[r] shows meshes[mesh[r]]. A mesh file may bring
+    a material for each slot; one of an asset set may name its class.
     """
 
     meshes: Meshes
     mesh: NDArray[np.intp]
-    textures: tuple[U8 | None, ...] = ()
-    colors: tuple[F64 | None, ...] = ()  # linear RGB
+    rows: NDArray[np.intp]
+    materials: tuple[FileMaterial, ...] = ()
+    class_name: str | None = None
 
 
-def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) -> Built:
-    """Build the meshes of m rows; rows with equal parameters share one mesh.
+def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) -> tuple[Built, ...]:
+    """Build the meshes of m rows; rows with equal parameters share one mesh. Together they hold each row once.
 
     Raises:
         SceneError: parameters the shape cannot take.
@@ -38,10 +42,12 @@ def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) 
     """
     kind = shape.kind
     try:
-        if kind == "mesh":
-            assert shape.mesh is not None
-            return _from_file(shape.mesh, m, folder)
-        return _from_parameters(kind, shape, read, m)
+        if shape.mesh is not None:
+            file = Path(shape.mesh.file)
+            return (_from_file(shape.mesh, folder or Path(), file, file.parent, np.arange(m)),)
+        if shape.assets is not None:
+            return _from_assets(shape.assets, read("assets.pick").astype(str), folder or Path())
+        return (_from_parameters(kind, shape, read, m),)
     except SceneError as error:
         raise SceneError(error.message, path=f"{path}.shape.{kind}") from None
 
@@ -51,7 +57,7 @@ def _from_parameters(kind: str, shape: ShapeSpec, read: Read, m: int) -> Built:
     values = {name: read(f"{kind}.{name}") for name in names}
     keep, mesh = _distinct(list(values.values()), m)
     chosen = {name: value[keep] for name, value in values.items()}
-    return Built(_shape(kind, shape, chosen), mesh)
+    return Built(_shape(kind, shape, chosen), mesh, np.arange(m))
 
 
 def _distinct(values: list[NDArray[Any]], m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -90,8 +96,36 @@ def _shape(kind: str, shape: ShapeSpec, p: dict[str, NDArray[Any]]) -> Meshes:
     return functions[kind](**p)
 
 
-def _from_file(spec: MeshSpec, m: int, folder: Path | None) -> Built:
+def _from_assets(spec: AssetsSpec, picks: NDArray[np.str_], folder: Path) -> tuple[Built, ...]:
+    """One Built for each asset that some row picks, by name; for none, the first that could be picked."""
+    home, allowed = Path(spec.folder), set() if spec.listed else set(assetset.part(spec, folder))
+    names, which = np.unique(picks, return_inverse=True)
+    if len(names) == 0:
+        possible: Any = spec.pick.support() if spec.pick is not None and not spec.pick.names else ()
+        names = np.array([*possible, *assetset.part(spec, folder)][:1])
+    built = []
+    for k, name in enumerate(names.tolist()):
+        if not spec.listed and name not in allowed:
+            raise SceneError(f"pick: no asset {name!r}{nearest(name, sorted(allowed))}")
+        one = _from_file(spec, folder, home / name, home, np.flatnonzero(which == k))
+        if spec.classes is not None:
+            one = replace(one, class_name=assetset.class_of(name, spec.classes))
+        built.append(one)
+    return tuple(built)
+
+
+def _from_file(spec: MeshReading, folder: Path, file: Path, home: Path, rows: NDArray[np.intp]) -> Built:
+    """One mesh for all `rows`; `file` and `home`, the top folder whose sheets hold, are relative to `folder`."""
     from imgsynth.shapes.meshfile import load_mesh
 
-    loaded = load_mesh((folder or Path()) / spec.file, scale=spec.unit, up_axis=spec.up_axis)
-    return Built(loaded.meshes, np.zeros(m, np.intp), loaded.textures, loaded.colors)
+    sheet = assetset.sheet(folder / file, folder / home)
+    loaded = load_mesh(
+        folder / file,
+        **assetset.reading(spec, sheet),
+        keypoints=sheet.keypoints,
+        max_triangles=spec.max_triangles,
+        max_bytes=spec.max_mb * 2**20,
+        texture_px=spec.texture_px,
+    )
+    own = loaded.materials if spec.materials == "file" else ()
+    return Built(loaded.meshes, np.zeros(len(rows), np.intp), rows, own)

@@ -1,306 +1,275 @@
-"""Triangle meshes from OBJ, PLY, STL and GLB files, read by trimesh, with what a hostile file could do fenced
-off.
+"""Triangle meshes from OBJ, PLY, STL, GLB and glTF files, with what a hostile file could do fenced off.
 
 A file may name others (materials, textures, buffers) only inside its own folder; nothing is fetched from a
-network; sizes are limited before and after parsing.
+network; sizes are limited before and after parsing. Meshes are kept between batches while their files stay as
+they are.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import struct
-from dataclasses import dataclass
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, I64, U8, Meshes
-from imgsynth.color import srgb_to_linear
+from imgsynth.batch import F64, Meshes
 from imgsynth.errors import DataError
-from imgsynth.shapes.surface import box_projection, creased_normals, face_normals, is_closed, volume
+from imgsynth.shapes.filematerial import FileMaterial
+from imgsynth.shapes.gltf import read_gltf
+from imgsynth.shapes.meshrepair import Joined, joined
+from imgsynth.shapes.meshsource import Home, Source, checked
+from imgsynth.shapes.objfile import read_obj
+from imgsynth.shapes.plystl import read_ply, read_stl
+from imgsynth.shapes.surface import face_normals
+from imgsynth.shapes.vertexcolors import painted
+from imgsynth.shapespec import UNITS
 
-SUFFIXES = (".obj", ".ply", ".stl", ".glb")
-MAX_FACES = 1_000_000
+MAX_TRIANGLES = 1_000_000
 MAX_BYTES = 256 * 2**20
+CACHE_BYTES = 1 << 30
+_READERS = {".obj": read_obj, ".ply": read_ply, ".stl": read_stl, ".glb": read_gltf, ".gltf": read_gltf}
 _Y_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # (x, y, z) with y up → z up
+_log = logging.getLogger("imgsynth.assets")
 
 
 @dataclass(frozen=True)
 class MeshFile:
-    """One mesh and, by slot, the base-colour texture (h, w, 4) and linear RGB (3,) that its file gives."""
+    """One mesh, the materials of its slots, what was repaired or left out of the file, and whether its surface is
+    closed.
+    """
 
     meshes: Meshes  # m = 1
-    textures: tuple[U8 | None, ...]
-    colors: tuple[F64 | None, ...]
-
-    @property
-    def texture(self) -> U8 | None:
-        """Texture of slot 0."""
-        return self.textures[0]
-
-    @property
-    def color(self) -> F64 | None:
-        """Colour of slot 0."""
-        return self.colors[0]
-
-
-@dataclass
-class _Part:
-    """What one node of the file's scene contributes."""
-
-    vertices: F64  # (v, 3)
-    faces: I64  # (f, 3)
-    normals: F64 | None  # (v, 3)
-    uv: F64 | None  # (v, 2)
-    visual: Any
+    materials: tuple[FileMaterial, ...]  # by slot
+    notes: tuple[str, ...]
+    closed: bool
 
 
 def load_mesh(
     path: str | Path,
     *,
-    scale: float = 1.0,
-    up_axis: str = "z",
-    max_faces: int = MAX_FACES,
+    unit: float | str | None = None,
+    size_m: float | None = None,
+    up_axis: str | None = None,
+    center: str | None = None,
+    keypoints: Mapping[str, Sequence[float]] | None = None,
+    max_triangles: int = MAX_TRIANGLES,
     max_bytes: int = MAX_BYTES,
+    texture_px: int = 2048,
 ) -> MeshFile:
     """Read a mesh file as one mesh (m = 1), the nodes of its scene joined, one slot per material.
 
     Args:
-        path: .obj, .ply, .stl or .glb.
-        scale: metres per unit of the file.
-        up_axis: "z", or "y" for files whose y points up (most GLB); they are turned to z up.
-        max_faces: limit on triangles.
+        path: .obj, .ply, .stl, .glb or .gltf.
+        unit: what 1 stands for in the file: metres, or m, cm, mm, inch, ft.
+        size_m: instead of a unit, the length that the largest side of the bounding box gets, metres.
+        up_axis: the file's axis that points up, turned to z: y for glTF if nothing is said, else z.
+        center: where the origin goes: origin (where it is), bottom (middle of the bounding box's underside), box
+            (its middle), centroid (centre of mass; of an open surface, of its area).
+        keypoints: names and places in the file's own coordinates, in addition to the file's own.
+        max_triangles: limit on triangles.
         max_bytes: limit on each file.
+        texture_px: textures are halved until no side is longer.
 
-    Missing normals are made: smooth, with creases where faces meet at more than 40°. Missing uv are projected
-    along the axis each face looks along most, 1 unit of uv to the longest side. Vertex colours are averaged
-    to one. A closed mesh that is inside out is turned; one that is not closed becomes two-sided. Triangles
-    without area are dropped.
+    Every repair is logged once at level INFO to `imgsynth.assets`, and kept in `notes`: missing normals are made
+    (smooth, with creases where faces meet at more than 40°) and so are missing uv, vertex colours become a
+    texture, triangles without area are dropped, winding is made consistent and outward, open surfaces become
+    two-sided.
 
     Raises:
         DataError: missing or unreadable file, another kind, nothing in it, too large, or a reference that
             leaves its folder.
     """
     path = Path(path)
-    if up_axis not in ("y", "z"):
-        raise DataError(f"{path}: up_axis: expected 'y' or 'z', got {up_axis!r}")
+    scale = UNITS.get(unit, 0.0) if isinstance(unit, str) else 1.0 if unit is None else float(unit)
     if not (np.isfinite(scale) and scale > 0):
-        raise DataError(f"{path}: scale: expected a number above 0, got {scale}")
-    parts = _parts(path, _parse(path, max_faces, max_bytes), max_faces)
-    turn = (_Y_UP if up_axis == "y" else np.eye(3)) * scale
-    for part in parts:
-        part.vertices = part.vertices @ turn.T
-        part.normals = None if part.normals is None else part.normals @ (turn / scale).T
-    slots, keys = _slots(parts)
-    meshes = _join(path, parts, slots, tuple(keys))
-    looks = [_look(path, part.visual) for part in (parts[slots.index(s)] for s in range(len(keys)))]
-    return MeshFile(meshes, tuple(texture for texture, _ in looks), tuple(color for _, color in looks))
+        raise DataError(f"{path}: unit: expected {', '.join(UNITS)} or a number above 0, got {unit!r}")
+    if size_m is not None and (unit is not None or not (np.isfinite(size_m) and size_m > 0)):
+        raise DataError(f"{path}: size_m: expected a length above 0, and no unit beside it")
+    if up_axis not in ("y", "z", None):
+        raise DataError(f"{path}: up_axis: expected 'y' or 'z', got {up_axis!r}")
+    if center not in ("origin", "bottom", "box", "centroid", None):
+        raise DataError(f"{path}: center: expected origin, bottom, box or centroid, got {center!r}")
+    points = {name: tuple(float(x) for x in point) for name, point in (keypoints or {}).items()}
+    options = (scale, size_m, up_axis, center, tuple(points.items()), max_triangles, max_bytes, texture_px)
+    if (held := _CACHE.get(path, options)) is not None:
+        return held
+    home = Home(path, max_triangles, max_bytes, texture_px)
+    source = _read(home)
+    for name, point in points.items():
+        source.keypoints[name] = np.array(point)
+    if up_axis is None:
+        up_axis = "y" if path.suffix.lower() in (".glb", ".gltf") else "z"
+    loaded = _made(home, source, _Y_UP if up_axis == "y" else np.eye(3), scale, size_m, center or "origin")
+    for note in loaded.notes:
+        _log.info("%s: %s", path, note)
+    _CACHE.put(path, options, home.used, loaded)
+    return loaded
 
 
-class _Folder:
-    """Gives trimesh the files beside the mesh, and no others; remembers what it refused."""
-
-    def __init__(self, home: Path, max_bytes: int):
-        self.home, self.max_bytes = home.resolve(), max_bytes
-        self.refused: list[str] = []
-
-    def get(self, name: str) -> bytes:
-        name = str(name).strip()
-        target = (self.home / name.replace("\\", "/")).resolve()
-        if not target.is_relative_to(self.home):
-            return self._refuse(f"names {name!r}, which lies outside its folder")
-        if not target.is_file():
-            return self._refuse(f"names {name!r}, which is not there")
-        if target.stat().st_size > self.max_bytes:
-            return self._refuse(f"names {name!r}, which has more than {self.max_bytes} bytes")
-        return target.read_bytes()
-
-    def _refuse(self, why: str) -> bytes:
-        self.refused.append(why)
-        raise ValueError(why)
-
-    def __getitem__(self, name: str) -> bytes:
-        return self.get(name)
-
-    def keys(self) -> list[str]:
-        return []
-
-    def namespaced(self, namespace: str) -> _Folder:
-        return self
-
-
-def _parse(path: Path, max_faces: int, max_bytes: int) -> Any:
-    """The file as a trimesh scene."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: expected a mesh file ({', '.join(SUFFIXES)})")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    size = path.stat().st_size
-    if not 0 < size <= max_bytes:
-        raise DataError(f"{path}: expected 1 to {max_bytes} bytes, got {size}")
-    data = path.read_bytes()
-    if path.suffix.lower() == ".glb":
-        _check_glb(path, data, 20 * max_faces)
-    import trimesh
-
-    folder = _Folder(path.parent, max_bytes)
-    resolver: Any = folder
+def _read(home: Home) -> Source:
+    reader = _READERS.get(home.path.suffix.lower())
+    if reader is None:
+        raise home.fail(f"expected a mesh file ({', '.join(_READERS)})")
     try:
-        scene = trimesh.load_scene(
-            io.BytesIO(data),
-            file_type=path.suffix.lower()[1:],
-            resolver=resolver,
-            process=False,
-            allow_remote=False,
-        )
-    except Exception as error:  # trimesh's parsers raise whatever a broken file makes them stumble over
-        if not folder.refused:
-            raise DataError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from None
-    if folder.refused:
-        raise DataError(f"{path}: {folder.refused[0]}")
-    return scene
+        return checked(home, reader(home, home.own()))
+    except OSError as error:
+        raise home.fail(f"cannot be read: {error.strerror}") from None
 
 
-def _check_glb(path: Path, data: bytes, max_count: int) -> None:
-    """Refuse accessors that would grow far beyond the file (one without a buffer is zeros of any length)."""
-    try:
-        magic, _, _, length, kind = struct.unpack_from("<4sIII4s", data)
-        tree = json.loads(data[20 : 20 + length]) if (magic, kind) == (b"glTF", b"JSON") else None
-        counts = [int(accessor["count"]) for accessor in tree.get("accessors", [])] if tree else []
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        tree = None
-    if tree is None:
-        raise DataError(f"{path}: expected a GLB file (binary glTF 2.0)")
-    if any(count < 0 for count in counts) or sum(counts) > max_count:
-        raise DataError(f"{path}: expected at most {max_count} values in its accessors, got {sum(counts)}")
+def _made(home: Home, source: Source, turn: F64, scale: float, size_m: float | None, center: str) -> MeshFile:
+    for part in source.parts:
+        part.vertices = part.vertices @ (turn * scale).T
+        part.normals = None if part.normals is None else part.normals @ turn.T
+    mesh = joined(source, str(home.path))
+    points = {name: point @ (turn * scale).T for name, point in source.keypoints.items()}
+    used = mesh.vertices[np.unique(mesh.faces)]
+    factor = 1.0 if size_m is None else size_m / max(float(np.ptp(used, axis=0).max()), 1e-30)
+    origin = _origin(mesh, used, center)
+    place = {name: ((point - origin) * factor).astype(np.float32) for name, point in points.items()}
+    mesh.vertices = (mesh.vertices - origin) * factor
+    _remark(source, mesh, size_m)
+    slots, materials = _slots(source)
+    materials = _paint(home, source, mesh, slots, materials)
+    cut = any(m.two_sided and m.alpha_cutoff for m in materials)
+    meshes = _welded(mesh, slots[mesh.part], tuple(m.name for m in materials), cut or not mesh.closed)
+    return MeshFile(replace(meshes, keypoints=place), materials, tuple(source.notes), mesh.closed)
 
 
-def _parts(path: Path, scene: Any, max_faces: int) -> list[_Part]:
-    nodes = [scene.graph[node] for node in sorted(scene.graph.nodes_geometry)]
-    drawn = [(pose, scene.geometry[name]) for pose, name in nodes if hasattr(scene.geometry[name], "faces")]
-    total = sum(len(mesh.faces) for _, mesh in drawn)
-    if total == 0:
-        raise DataError(f"{path}: expected triangles, found none")
-    if total > max_faces:
-        raise DataError(f"{path}: expected at most {max_faces} triangles, got {total}")
-    return [_part(path, np.asarray(pose, np.float64), mesh) for pose, mesh in drawn if len(mesh.faces)]
+def _origin(mesh: Joined, used: F64, center: str) -> F64:
+    low, high = used.min(0), used.max(0)
+    middle: F64 = (low + high) / 2
+    if center == "bottom":
+        return np.append(middle[:2], low[2])
+    if center == "centroid":
+        corner = mesh.vertices[mesh.faces] - middle
+        normal = face_normals(mesh.vertices, mesh.faces)
+        if mesh.closed:  # tetrahedra to the middle
+            weight, centre = (corner[:, 0] * normal).sum(1), corner.sum(1) / 4
+        else:
+            weight, centre = np.linalg.norm(normal, axis=1), corner.sum(1) / 3
+        if abs(weight.sum()) > 1e-12 * np.abs(weight).sum():
+            return middle + (weight[:, None] * centre).sum(0) / weight.sum()
+    return middle if center in ("box", "centroid") else np.zeros(3)
 
 
-def _part(path: Path, pose: F64, mesh: Any) -> _Part:
-    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        raise DataError(f"{path}: a face names vertex {faces.max()} of {len(vertices)}")
-    vertices = vertices @ pose[:3, :3].T + pose[:3, 3]
-    if not np.isfinite(vertices[np.unique(faces)]).all():
-        raise DataError(f"{path}: expected finite vertices")
-    normals = np.asarray(mesh.vertex_normals, np.float64) if "vertex_normals" in mesh._cache else None
-    if normals is not None:
-        normals = normals @ np.linalg.pinv(pose[:3, :3])
-    if np.linalg.det(pose[:3, :3]) < 0:
-        faces = faces[:, ::-1]
-    uv = getattr(mesh.visual, "uv", None)
-    usable = uv is not None and np.shape(uv) == (len(vertices), 2) and np.isfinite(uv).all()
-    return _Part(vertices, faces, normals, np.asarray(uv, np.float64) if usable else None, mesh.visual)
+def _remark(source: Source, mesh: Joined, size_m: float | None) -> None:
+    """Sizes and places that are seldom meant."""
+    used = mesh.vertices[mesh.faces.ravel()]
+    size, reach = float(np.ptp(used, axis=0).max()), float(np.abs(used).max())
+    if size_m is None and not 1e-3 <= size <= 100:
+        source.note(f"is {size:.3g} m long: say its unit (mm, cm, inch, ft …) or size_m if that is not meant")
+    if reach > 1000 * size:
+        source.note(f"lies {reach / size:.0f} times its size from its origin: center brings it near")
 
 
-def _slots(parts: list[_Part]) -> tuple[list[int], dict[str, None]]:
-    """Each part's slot, and slot names in order; parts with the same material object share one."""
-    seen: dict[int, int] = {}
-    names: dict[str, None] = {}
-    slots = []
-    for part in parts:
-        material = getattr(part.visual, "material", None)
-        key = 0 if material is None else id(material)
-        if key not in seen:
-            seen[key] = len(seen)
-            name = str(getattr(material, "name", None) or f"part{len(names)}") if names else "main"
-            names[name if name not in names else f"{name}_{len(names)}"] = None
-        slots.append(seen[key])
-    return slots, names
+def _slots(source: Source) -> tuple[NDArray[np.int32], tuple[FileMaterial, ...]]:
+    """Each part's slot, and the slots' materials with names of their own, in the file's order."""
+    places: dict[int, int] = {}
+    materials: list[FileMaterial] = []
+    taken: set[str] = set()
+    for part in source.parts:
+        key = id(part.material)
+        if key not in places:
+            places[key] = len(materials)
+            material = part.material or FileMaterial()
+            name = next(n for n in _names(material.name) if n not in taken)
+            taken.add(name)
+            materials.append(replace(material, name=name))
+    slots = np.array([places[id(part.material)] for part in source.parts], np.int32)
+    return slots, tuple(materials)
 
 
-def _join(path: Path, parts: list[_Part], slots: list[int], names: tuple[str, ...]) -> Meshes:
-    counts = [len(p.vertices) for p in parts]
-    start = np.cumsum([0, *counts])
-    vertices = np.concatenate([p.vertices for p in parts])
-    faces = np.concatenate([p.faces + s for p, s in zip(parts, start, strict=False)])
-    slot = np.repeat(slots, [len(p.faces) for p in parts]).astype(np.int32)
-    area = np.linalg.norm(face_normals(vertices, faces), axis=1)
-    keep = area > 1e-12 * max(float(np.ptp(vertices[faces.ravel()], axis=0).max()), 1e-30) ** 2
-    if not keep.any():
-        raise DataError(f"{path}: expected triangles with an area, found only degenerate ones")
-    faces, slot = faces[keep], slot[keep]
-    position = np.unique(vertices + 0.0, axis=0, return_inverse=True)[1].ravel()
-    closed = is_closed(position[faces])
-    inside_out = closed and volume(vertices, faces) < 0
-    if inside_out:
-        faces = faces[:, ::-1]
-    made = creased_normals(vertices, faces, position)
-    given = _per_vertex([p.normals for p in parts], counts, 3)[faces]
-    given = -given if inside_out else given
-    normals = np.where(np.isnan(given), made, given)
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    normals = np.where(length > 1e-6, normals / np.maximum(length, 1e-6), made)
-    uv = _per_vertex([p.uv for p in parts], counts, 2)[faces]
-    uv = np.where(np.isnan(uv), box_projection(vertices, faces), uv)
-    return _welded(vertices, faces, normals, uv, slot, names, not closed)
+def _names(name: str) -> Any:
+    yield name
+    yield from (f"{name}_{k}" for k in range(2, 1 << 20))
 
 
-def _welded(
-    vertices: F64,
-    faces: I64,
-    normals: F64,
-    uv: F64,
-    slot: NDArray[np.int32],
-    names: tuple[str, ...],
-    two_sided: bool,
-) -> Meshes:
-    """Corners (f, 3, ·) that agree in everything become one vertex."""
-    corners = np.concatenate([vertices[faces], normals, uv], -1).reshape(-1, 8).astype(np.float32)
-    unique, index = np.unique(corners + np.float32(0), axis=0, return_inverse=True)
+def _paint(
+    home: Home, source: Source, mesh: Joined, slots: NDArray[np.int32], materials: tuple[FileMaterial, ...]
+) -> tuple[FileMaterial, ...]:
+    """Vertex colours as textures; where there is a texture too, as their mean."""
+    out = list(materials)
+    start = np.cumsum([0, *(len(p.vertices) for p in source.parts)])
+    colors = np.ones((start[-1], 3))
+    for k, part in enumerate(source.parts):
+        if part.colors is not None:
+            colors[start[k] : start[k + 1]] = part.colors
+    for slot in range(len(materials)):
+        mine = [p for p, s in zip(source.parts, slots, strict=True) if s == slot]
+        if all(p.colors is None for p in mine):
+            continue
+        faces = np.flatnonzero(slots[mesh.part] == slot)
+        corner = colors[mesh.faces[faces]]
+        factor = np.ones(3) if materials[slot].color is None else materials[slot].color
+        if np.ptp(corner.reshape(-1, 3), axis=0).max(initial=0) < 1e-3 or materials[slot].texture is not None:
+            if materials[slot].texture is not None:
+                source.note("vertex colours beside a texture become one colour, their mean")
+            out[slot] = replace(out[slot], color=factor * corner.mean((0, 1)))
+            continue
+        image, uv = painted(mesh.vertices[mesh.faces[faces]], corner)
+        mesh.uv[faces] = uv
+        large = replace(home, texture_px=1 << 30)  # not to be halved: its texels are the vertices
+        out[slot] = replace(out[slot], color=factor, texture=large.chain(image))
+        source.note("vertex colours become a texture of 2 × 2 texels a triangle")
+    return tuple(out)
+
+
+def _welded(mesh: Joined, slot: NDArray[np.int32], names: tuple[str, ...], two_sided: bool) -> Meshes:
+    """Corners that agree in everything become one vertex."""
+    corners = np.concatenate([mesh.vertices[mesh.faces], mesh.normals, mesh.uv], -1)
+    rows = corners.reshape(-1, 8).astype(np.float32) + np.float32(0)
+    unique, index = np.unique(rows, axis=0, return_inverse=True)
     return Meshes(
         vertices=np.ascontiguousarray(unique[None, :, :3]),
         normals=np.ascontiguousarray(unique[None, :, 3:6]),
         uv=np.ascontiguousarray(unique[:, 6:]),
         faces=index.reshape(-1, 3).astype(np.int32),
-        slots=slot,
+        slots=slot.astype(np.int32),
         slot_names=names,
         two_sided=two_sided,
     )
 
 
-def _per_vertex(values: list[F64 | None], counts: list[int], width: int) -> F64:
-    """(V, width) over all parts, NaN where a part has none."""
-    filled = [np.full((n, width), np.nan) if v is None else v for v, n in zip(values, counts, strict=True)]
-    return np.concatenate(filled)
+class _Cache:
+    """Meshes as read, by file and options, while their files keep time and size; bounded by bytes."""
+
+    def __init__(self, limit: int):
+        self.limit, self.held = limit, 0
+        self._entries: OrderedDict[Any, tuple[dict[Path, tuple[int, int]], MeshFile, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, options: Any) -> MeshFile | None:
+        with self._lock:
+            found = self._entries.get((path, options))
+            if found is None:
+                return None
+            try:
+                same = all((p.stat().st_mtime_ns, p.stat().st_size) == was for p, was in found[0].items())
+            except OSError:
+                same = False
+            if not same:
+                self.held -= self._entries.pop((path, options))[2]
+                return None
+            self._entries.move_to_end((path, options))
+            return found[1]
+
+    def put(self, path: Path, options: Any, files: dict[Path, tuple[int, int]], value: MeshFile) -> None:
+        m, chains = value.meshes, [material.texture or () for material in value.materials]
+        weight = sum(a.nbytes for a in (m.vertices, m.normals, m.uv, m.faces, m.slots))
+        weight += sum(level.nbytes for chain in chains for level in chain)
+        with self._lock:
+            if weight > self.limit or (path, options) in self._entries:
+                return
+            self._entries[path, options] = (dict(files), value, weight)
+            self.held += weight
+            while self.held > self.limit:
+                self.held -= self._entries.popitem(last=False)[1][2]
 
 
-def _look(path: Path, visual: Any) -> tuple[U8 | None, F64 | None]:
-    """Base-colour texture and colour of a part. glTF factors are linear (§3.9.2); OBJ's Kd and vertex colours
-    are
-    taken as sRGB."""
-    material = getattr(visual, "material", None)
-    if material is None:
-        colors = getattr(visual, "vertex_colors", None) if getattr(visual, "defined", False) else None
-        return None, None if colors is None else srgb_to_linear(np.asarray(colors)[:, :3] / 255).mean(0)
-    if hasattr(material, "baseColorTexture"):
-        factor = material.baseColorFactor
-        linear = None if factor is None else np.asarray(factor, np.float64)[:3] / 255
-        return _texture(path, material.baseColorTexture), linear
-    return _texture(path, material.image), np.asarray(srgb_to_linear(np.asarray(material.diffuse)[:3] / 255))
-
-
-def _texture(path: Path, image: Any) -> U8 | None:
-    from imgsynth.textures.files import FORMATS, MAX_PIXELS
-
-    if image is None:
-        return None
-    if image.format not in FORMATS or image.width * image.height > MAX_PIXELS:
-        raise DataError(f"{path}: expected a texture of at most {MAX_PIXELS} pixels in {', '.join(FORMATS)}")
-    try:
-        return np.array(image.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path}: broken texture ({error})") from None
+_CACHE = _Cache(CACHE_BYTES)
