@@ -22,12 +22,13 @@ MAX_ASSETS = 20_000
 MAX_ENTRIES = 400_000  # of a folder, whatever they are
 SHEET = "asset.yaml"
 LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
-_PLACE = Annotated[tuple[float, float, float], Field(allow_inf_nan=False)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Place = tuple[_Number, _Number, _Number]
 
 
 class AssetSheet(Spec):
-    """`asset.yaml` of a folder: what holds of every mesh in it, and below it, unless the scene or a sheet further
-    down says otherwise. Keypoints are in the mesh file's own coordinates and unit.
+    """`asset.yaml` of a folder: what holds of every mesh in it, and below it, unless the scene or a sheet
+    further down says otherwise. Keypoints are in the mesh file's own coordinates and unit.
     """
 
     licence: str | None = None
@@ -36,13 +37,13 @@ class AssetSheet(Spec):
     size_m: Above | None = None
     up_axis: UpAxis | None = None
     center: Center | None = None
-    keypoints: dict[str, _PLACE] = {}
+    keypoints: dict[str, _Place] = {}
 
 
 class KeypointSheet(Spec):
-    """`NAME.keypoints.yaml` beside a mesh file NAME.obj, .glb …: its keypoints, in its coordinates and unit."""
+    """`NAME.keypoints.yaml` beside NAME.obj, NAME.glb …: its keypoints, in its coordinates and unit."""
 
-    keypoints: dict[str, _PLACE]
+    keypoints: dict[str, _Place]
 
 
 def sheet(file: Path, home: Path) -> AssetSheet:
@@ -179,7 +180,9 @@ def resolved(spec: SceneSpec, folder: Path) -> SceneSpec:
     licences: dict[str, str] = {}
     for name, obj in spec.objects.items():
         path, shape = f"objects.{name}.shape", obj.shape
-        home = shape.assets.folder if shape.assets else str(Path(shape.mesh.file).parent) if shape.mesh else None
+        home = (
+            shape.assets.folder if shape.assets else str(Path(shape.mesh.file).parent) if shape.mesh else None
+        )
         if home is None:
             continue
         if home not in spec.licences and (said := licence(folder / home)):
@@ -228,7 +231,7 @@ def relisted(data: Any, sets: Iterable[str]) -> Any:
 
 
 def reading(spec: MeshReading, said: AssetSheet) -> dict[str, Any]:
-    """Unit, size, axis and centre to read a mesh with: the scene's word, then the sheet's; None if neither."""
+    """Unit, size, axis and centre to read a mesh with: the scene's word, then the sheet's, or None."""
     out: dict[str, Any] = {}
     sized = spec.unit is not None or spec.size_m is not None
     for name in ("unit", "size_m", "up_axis", "center"):

@@ -228,9 +228,7 @@ def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDAr
     lookup = {name: k + 1 for k, name in enumerate(classes)}
     distinct, where = np.unique(names.astype(str), return_inverse=True)
     if unknown := [name for name in distinct.tolist() if name not in lookup]:
-        raise SceneError(
-            f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=path
-        )
+        raise SceneError(f"{unknown[0]!r} is not among the scene's classes ({', '.join(classes)})", path=path)
     return np.array([lookup[name] for name in distinct] or [0], np.int32)[where]
 
 

@@ -114,11 +114,11 @@ class MeshSpec(MeshReading):
 class AssetsSpec(MeshReading):
     """One mesh file of a folder for each object, from the folder's train part, its test part or all of it.
 
-    The parts are told apart by a hash of the file's name, so a file stays where it is when others come. `pick`
-    is the name of the file below the folder; where it is left out it becomes, when the scene is loaded, a
-    choice of all files of the part: each as often (`balance: assets`), each sub-folder as often (`folders`),
-    or sub-folders by weight (a mapping). `classes` names the object's class after the sub-folder (`folder`)
-    or the file (`file`).
+    The parts are told apart by a hash of the file's name, so a file stays where it is when others come.
+    `pick` is the name of the file below the folder; where it is left out it becomes, when the scene is
+    loaded, a choice of all files of the part: each as often (`balance: assets`), each sub-folder as often
+    (`folders`), or sub-folders by weight (a mapping). `classes` names the object's class after the sub-folder
+    (`folder`) or the file (`file`).
     """
 
     folder: str

@@ -22,8 +22,8 @@ Read = Callable[[str], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Built:
-    """Meshes of one topology, for some rows of a group: row rows[r] shows meshes[mesh[r]]. A mesh file may bring
-    a material for each slot; one of an asset set may name its class.
+    """Meshes of one topology, for some rows of a group: row rows[r] shows meshes[mesh[r]]. A mesh file may
+    bring a material for each slot; one of an asset set may name its class.
     """
 
     meshes: Meshes
@@ -34,7 +34,8 @@ class Built:
 
 
 def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) -> tuple[Built, ...]:
-    """Build the meshes of m rows; rows with equal parameters share one mesh. Together they hold each row once.
+    """Build the meshes of m rows; rows with equal parameters share one mesh. Together they hold each row
+    once.
 
     Raises:
         SceneError: parameters the shape cannot take.
@@ -49,6 +50,8 @@ def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) 
             return _from_assets(shape.assets, read("assets.pick").astype(str), folder or Path())
         return (_from_parameters(kind, shape, read, m),)
     except SceneError as error:
+        if error.file is not None:  # a sheet beside a mesh: its own line says more
+            raise
         raise SceneError(error.message, path=f"{path}.shape.{kind}") from None
 
 
@@ -115,7 +118,7 @@ def _from_assets(spec: AssetsSpec, picks: NDArray[np.str_], folder: Path) -> tup
 
 
 def _from_file(spec: MeshReading, folder: Path, file: Path, home: Path, rows: NDArray[np.intp]) -> Built:
-    """One mesh for all `rows`; `file` and `home`, the top folder whose sheets hold, are relative to `folder`."""
+    """One mesh for all `rows`; `file`, and `home` whose sheets hold, are relative to `folder`."""
     from imgsynth.shapes.meshfile import load_mesh
 
     sheet = assetset.sheet(folder / file, folder / home)

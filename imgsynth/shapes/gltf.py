@@ -49,7 +49,9 @@ def read_gltf(home: Home, data: bytes) -> Source:
             )
         _Reader(home, tree, chunk, source).run()
     except _BROKEN as error:
-        raise home.fail(f"broken glTF file ({type(error).__name__}: {' '.join(str(error).split())[:160]})") from None
+        raise home.fail(
+            f"broken glTF file ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+        ) from None
     return source
 
 
@@ -173,7 +175,9 @@ class _Reader:
         if self.faces > self.home.max_triangles:
             raise self.home.too_many(self.faces)
         material = self._material(primitive["material"]) if "material" in primitive else None
-        which, transform = uv_set(self.item("materials", primitive["material"])) if material else (0, np.eye(3))
+        which, transform = (
+            uv_set(self.item("materials", primitive["material"])) if material else (0, np.eye(3))
+        )
 
         def given(name: str, width: int) -> F64 | None:
             values = self.accessor(attributes[name]) if name in attributes else None
@@ -280,7 +284,11 @@ class _Reader:
     def _strided(self, view: int, start: int, count: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         data, stride = self.view(view)
         step = stride or dtype.itemsize * width
-        if start < 0 or step <= 0 or (count and start + (count - 1) * step + dtype.itemsize * width > len(data)):
+        if (
+            start < 0
+            or step <= 0
+            or (count and start + (count - 1) * step + dtype.itemsize * width > len(data))
+        ):
             raise self.home.fail(f"the file is truncated: an accessor ends after its buffer view {view}")
         if count == 0:
             return np.zeros((0, width), dtype)

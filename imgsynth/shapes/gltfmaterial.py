@@ -22,7 +22,9 @@ class Images(Protocol):
         ...
 
 
-def read_material(item: dict[str, Any], default: str, home: Home, images: Images, source: Source) -> FileMaterial:
+def read_material(
+    item: dict[str, Any], default: str, home: Home, images: Images, source: Source
+) -> FileMaterial:
     """One material. Blending becomes a cut-off at half opacity; notes say what was changed."""
     name = str(item.get("name") or default)
     pbr = item.get("pbrMetallicRoughness", {})

@@ -40,8 +40,8 @@ _log = logging.getLogger("imgsynth.assets")
 
 @dataclass(frozen=True)
 class MeshFile:
-    """One mesh, the materials of its slots, what was repaired or left out of the file, and whether its surface is
-    closed.
+    """One mesh, the materials of its slots, what was repaired or left out of the file, and whether its
+    surface is closed.
     """
 
     meshes: Meshes  # m = 1
@@ -69,17 +69,17 @@ def load_mesh(
         unit: what 1 stands for in the file: metres, or m, cm, mm, inch, ft.
         size_m: instead of a unit, the length that the largest side of the bounding box gets, metres.
         up_axis: the file's axis that points up, turned to z: y for glTF if nothing is said, else z.
-        center: where the origin goes: origin (where it is), bottom (middle of the bounding box's underside), box
-            (its middle), centroid (centre of mass; of an open surface, of its area).
+        center: where the origin goes: origin (where it is), bottom (middle of the bounding box's underside),
+            box (its middle), centroid (centre of mass; of an open surface, of its area).
         keypoints: names and places in the file's own coordinates, in addition to the file's own.
         max_triangles: limit on triangles.
         max_bytes: limit on each file.
         texture_px: textures are halved until no side is longer.
 
-    Every repair is logged once at level INFO to `imgsynth.assets`, and kept in `notes`: missing normals are made
-    (smooth, with creases where faces meet at more than 40°) and so are missing uv, vertex colours become a
-    texture, triangles without area are dropped, winding is made consistent and outward, open surfaces become
-    two-sided.
+    Every repair is logged once at level INFO to `imgsynth.assets`, and kept in `notes`: missing normals are
+    made (smooth, with creases where faces meet at more than 40°) and so are missing uv, vertex colours become
+    a texture, triangles without area are dropped, winding is made consistent and outward, open surfaces
+    become two-sided.
 
     Raises:
         DataError: missing or unreadable file, another kind, nothing in it, too large, or a reference that

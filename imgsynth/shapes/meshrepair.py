@@ -66,7 +66,7 @@ def joined(source: Source, where: str) -> Joined:
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = np.where(length > 1e-6, normals / np.maximum(length, 1e-6), made)
     uv = _per_vertex([p.uv for p in parts], start, 2)[faces]
-    bare = ~np.isfinite(uv).all((1, 2))
+    bare = ~np.isfinite(uv.reshape(-1, 6)).all(1)
     if bare.any():
         uv[bare] = box_projection(vertices, faces)[bare]
         source.note(
@@ -125,4 +125,3 @@ def _per_vertex(values: list[F64 | None], start: NDArray[np.intp], width: int) -
 
 def _count(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
-

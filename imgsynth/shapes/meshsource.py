@@ -38,7 +38,7 @@ class Part:
 
 @dataclass
 class Source:
-    """A mesh file as read: parts with the same material (object) share a slot; notes say what was left out."""
+    """A mesh file as read: parts with the same material share a slot; notes say what was left out."""
 
     parts: list[Part] = field(default_factory=list)
     keypoints: dict[str, F64] = field(default_factory=dict)  # name → (3,)

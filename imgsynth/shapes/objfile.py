@@ -49,9 +49,11 @@ def read_obj(home: Home, data: bytes) -> Source:
     materials: dict[str, FileMaterial] = {}
     for library in libraries:
         try:
-            materials |= read_mtl(home, home.read(library).decode("utf-8", "replace"), source)
+            text = home.read(library).decode("utf-8", "replace")
         except MissingFile:
             source.note(f"its material library {library!r} is not there: no materials")
+            continue
+        materials |= read_mtl(home, text, source)
     by_number = {number: name for name, number in names.items()}
     of_face = np.array(face_material)[owner]
     for number in dict.fromkeys(face_material):
@@ -118,8 +120,8 @@ def _corners(
         corner = int(np.argmax(bad))
         k = int(np.searchsorted(start, corner, side="right")) - 1
         raise home.fail(
-            f"line {line[k]}: {flat[corner]!r} names what is not there ({size[0]} vertices, {size[1]} texture "
-            f"points, {size[2]} normals)"
+            f"line {line[k]}: {flat[corner]!r} names what is not there ({size[0]} vertices, "
+            f"{size[1]} texture points, {size[2]} normals)"
         )
     return out - 1, counts
 
@@ -128,12 +130,14 @@ def _indices(words: list[str]) -> I64:
     """(c, 3) numbers as written, 0 where left out."""
     joined = " ".join(words)
     slashes = words[0].count("/")
-    if all(word.count("/") == slashes for word in words) and ("//" in words[0]) * len(words) == joined.count("//"):
+    if all(word.count("/") == slashes for word in words) and ("//" in words[0]) * len(words) == joined.count(
+        "//"
+    ):
         numbers = np.array(joined.replace("//", "/0/").replace("/", " ").split(), np.int64)
         table = np.zeros((len(words), 3), np.int64)
         table[:, : slashes + 1] = numbers.reshape(len(words), slashes + 1)
         return table
-    split = [(word.split("/") + ["", ""])[:3] for word in words]
+    split = [[*word.split("/"), "", ""][:3] for word in words]
     return np.array([[int(n or 0) for n in row] for row in split], np.int64)
 
 
@@ -156,7 +160,7 @@ def _part(
     if vertices.shape[1] >= 6:  # a common extension: red, green, blue in sRGB after the place
         rgb = vertices[v, 3:6]
         if np.isfinite(rgb).all():
-            colors = srgb_to_linear(np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1))
+            colors = _linear(rgb / (255 if rgb.max() > 1 else 1))
 
     def rows(table: F64 | None, which: I64, width: int) -> F64 | None:
         if table is None or (which < 0).all() or table.shape[1] < width:
@@ -193,8 +197,8 @@ def _is_number(word: str) -> bool:
 
 
 def read_mtl(home: Home, text: str, source: Source) -> dict[str, FileMaterial]:
-    """The materials of a library. Kd and map_Kd give the colour, Ns the roughness (as `roughness_of`), Pr and Pm
-    roughness and metallic where they are given, Ke emission, map_d a cut-out at one half.
+    """The materials of a library. Kd and map_Kd give the colour, Ns the roughness (as `roughness_of`), Pr and
+    Pm roughness and metallic where they are given, Ke emission, map_d a cut-out at one half.
     """
     said: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
@@ -238,11 +242,11 @@ def _material(home: Home, name: str, said: dict[str, str], source: Source) -> Fi
     metallic = number("pm")
     return FileMaterial(
         name=name,
-        color=None if diffuse is None else srgb_to_linear(np.clip(diffuse, 0, 1)),
+        color=None if diffuse is None else _linear(diffuse),
         texture=texture,
         metallic=None if metallic is None else float(np.clip(metallic, 0, 1)),
         roughness=None if roughness is None else float(np.clip(roughness, 0, 1)),
-        emission=srgb_to_linear(np.clip(glow, 0, None)) if glow is not None and glow.any() else None,
+        emission=_linear(glow) if glow is not None and glow.any() else None,
         alpha_cutoff=cutoff,
     )
 
@@ -264,6 +268,10 @@ def _textures(home: Home, said: dict[str, str]) -> tuple[tuple[np.ndarray, ...] 
             raise DataError(f"{home.path}: map_Kd {color!r} and map_d {mask!r} are not of one size")
     image[..., 3] = cut
     return home.chain(image), 0.5
+
+
+def _linear(color: F64) -> F64:
+    return np.asarray(srgb_to_linear(np.clip(color, 0, 1)), np.float64)
 
 
 def roughness_of(exponent: float) -> float:

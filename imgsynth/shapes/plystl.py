@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgsynth.batch import F64
 from imgsynth.color import srgb_to_linear
@@ -34,7 +35,7 @@ def read_stl(home: Home, data: bytes) -> Source:
         corners = _text_stl(home, data)
     elif len(data) >= 84:
         raise home.fail(
-            f"not an STL file, or truncated: {count} triangles would take {expected} bytes, it has {len(data)}"
+            f"not an STL file, or truncated: {count} triangles take {expected} bytes, it has {len(data)}"
         )
     else:
         raise home.fail("not an STL file: shorter than its header")
@@ -91,7 +92,9 @@ def read_ply(home: Home, data: bytes) -> Source:
     part = Part(vertices, faces, normals, uv, None, material)
     face_colors = _rgb(said.get("face_colors"), len(faces))
     if face_colors is not None:
-        part = Part(vertices[faces].reshape(-1, 3), np.arange(3 * len(faces)).reshape(-1, 3), colors=face_colors)
+        part = Part(
+            vertices[faces].reshape(-1, 3), np.arange(3 * len(faces)).reshape(-1, 3), colors=face_colors
+        )
         part.colors = np.repeat(face_colors, 3, axis=0)
     else:
         part.colors = _rgb(said.get("vertex_colors"), count)
@@ -99,8 +102,8 @@ def read_ply(home: Home, data: bytes) -> Source:
 
 
 def _rgb(colors: Any, count: int) -> F64 | None:
-    values = np.asarray(colors) if colors is not None else np.zeros(0)
+    values: NDArray[Any] = np.zeros((0, 0)) if colors is None else np.asarray(colors)
     if values.ndim != 2 or len(values) != count or values.shape[1] < 3 or count == 0:
         return None
     rgb = values[:, :3].astype(np.float64) / (1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max)
-    return srgb_to_linear(np.clip(rgb, 0, 1))
+    return np.asarray(srgb_to_linear(np.clip(rgb, 0, 1)), np.float64)

@@ -11,12 +11,12 @@ from imgsynth.textures.mips import encode_srgb
 
 
 def painted(corners: F64, colors: F64) -> tuple[U8, F64]:
-    """A texture (h, w, 4) and texture coordinates (f, 3, 2) that show `colors` (f, 3, 3), linear, at the corners
-    (f, 3, 3) of triangles.
+    """A texture (h, w, 4) and texture coordinates (f, 3, 2) that show `colors` (f, 3, 3), linear, at the
+    corners (f, 3, 3) of triangles.
 
-    Corner a sits at the centre of its tile's first texel, b right of it, c below. The fourth texel is b + c - a,
-    cut to what colours can be, which makes bilinear interpolation linear. Triangles lie along a Morton curve in
-    the order of a Morton curve in space, so that coarse mip levels mix near neighbours.
+    Corner a sits at the centre of its tile's first texel, b right of it, c below. The fourth texel is b + c -
+    a, cut to what colours can be, which makes bilinear interpolation linear. Triangles lie along a Morton
+    curve in the order of a Morton curve in space, so that coarse mip levels mix near neighbours.
     """
     count = len(corners)
     side = 1 << max(0, int(np.ceil(np.log2(count) / 2)))

@@ -73,7 +73,7 @@ def _edge_sign(a: I64, b: I64, against: Bools, above: I64, count: int) -> Bools:
 
 
 def _parity(above: I64, sign: Bools) -> Bools:
-    """Whether the signs from each triangle up to its surface's root are odd in number, by pointer doubling."""
+    """Whether the signs from each triangle up to its root are odd in number, by pointer doubling."""
     count = len(above)
     pointer, odd = np.append(above, count), np.append(sign, False)
     pointer = np.where(pointer < 0, count, pointer)

@@ -1,0 +1,212 @@
+"""Folders of meshes: parts that never change, classes from folders, picks as leaves, licences, sheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+import yaml
+
+from imgsynth import assetset, generate, scenefile
+from imgsynth.errors import SceneError
+from imgsynth.scene import SceneSpec
+from imgsynth.shapespec import AssetsSpec
+
+
+def box(path: Path, size: float = 0.1, color: str | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mesh = trimesh.creation.box((size, size, size))
+    if color:
+        (path.parent / f"{path.stem}.mtl").write_text(f"newmtl paint\nKd {color}\n")
+        faces = "\n".join("f {} {} {}".format(*(f + 1)) for f in mesh.faces)
+        points = "\n".join("v {} {} {}".format(*v) for v in mesh.vertices)
+        path.write_text(f"mtllib {path.stem}.mtl\n{points}\nusemtl paint\n{faces}\n")
+    else:
+        mesh.export(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("mug/a.obj", "mug/b.obj", "bowl/c.obj"):
+        box(tmp_path / "assets" / name, color="1 0 0" if name.startswith("mug") else "0 0 1")
+    return tmp_path
+
+
+def scene(home: Path, /, **assets: Any) -> Path:
+    spec = {
+        "name": "things",
+        "classes": ["mug", "bowl"],
+        "image": {"size": [32, 32]},
+        "light": {"sun": None, "ambient": {"radiance": 1.0}},
+        "background": {"flat": "black"},
+        "objects": {"thing": {"count": 2, "shape": {"assets": {"folder": "assets", **assets}}}},
+    }
+    spec["objects"]["thing"]["place"] = {"position": [{"uniform": [-0.2, 0.2]}, 0, 0]}
+    (home / "scene.yaml").write_text(yaml.safe_dump(spec))
+    return home / "scene.yaml"
+
+
+def test_the_parts_hold_every_asset_once_and_stay_when_others_come() -> None:
+    names = [f"{c}/{k:03d}.glb" for c in ("mug", "bowl") for k in range(500)]
+    test = {n for n in names if assetset.is_test(n, 0.2)}
+    assert 160 <= len(test) <= 240  # 200 ± 3 standard deviations
+    # The name alone decides: nothing else is asked. A larger share only adds.
+    assert test <= {n for n in names if assetset.is_test(n, 0.4)}
+    assert not {n for n in names if assetset.is_test(n, 0.0)}
+    assert set(names) == {n for n in names if assetset.is_test(n, 1.0)}
+    assert all(assetset.is_test(n.replace(".glb", ".b.obj"), 0.2) == (n in test) for n in names)
+
+
+def test_known_names_are_where_they_have_always_been() -> None:
+    """Fixed for good: a release that moved them would mix test assets into training."""
+    names = [f"mug/{k}.glb" for k in range(40)]
+    assert [k for k, n in enumerate(names) if assetset.is_test(n, 0.2)] == KNOWN
+
+
+KNOWN = [7, 14, 16, 18, 21, 22, 29, 32, 34, 38, 39]
+
+
+def test_train_and_test_part_the_folder(folder: Path) -> None:
+    for k in range(30):
+        box(folder / "assets" / "mug" / f"m{k}.stl")
+    train, test, whole = (
+        assetset.part(AssetsSpec(folder="assets", split=split), folder) for split in ("train", "test", "all")
+    )
+    assert sorted(train + test) == whole and len(whole) == 33 and test
+
+
+def test_the_pick_is_a_leaf_and_names_the_asset(folder: Path) -> None:
+    loaded = scenefile.load(scene(folder, classes="folder"))
+    batch = generate.frames(loaded, 0, range(24))
+    picks = np.concatenate([batch.values[f"objects.thing[{k}].shape.assets.pick"] for k in range(2)])
+    assert set(picks) == {"mug/a.obj", "mug/b.obj", "bowl/c.obj"}
+    rows = batch.instances
+    for k in range(len(rows)):
+        pick = batch.values[f"{rows.path[k]}.shape.assets.pick"][rows.frame[k]]
+        assert batch.classes[rows.class_id[k] - 1] == pick.split("/")[0]
+        # Red mugs, blue bowls: the file's own material is drawn.
+        seen = batch.buffers.color[rows.frame[k], ::2, ::2][
+            batch.buffers.instance[rows.frame[k]] == rows.id[k]
+        ]
+        if len(seen) > 20:
+            channel = 0 if pick.startswith("mug") else 2
+            assert np.median(seen[:, channel]) > 0.3 and np.median(seen[:, 2 - channel]) < 0.05
+
+
+def test_a_frame_is_the_same_alone_and_in_a_batch(folder: Path) -> None:
+    loaded = scenefile.load(scene(folder))
+    batch = generate.frames(loaded, 5, range(6))
+    for i in range(6):
+        alone = generate.frames(loaded, 5, [i])
+        assert np.array_equal(alone.images[0], batch.images[i])
+        assert np.array_equal(alone.buffers.instance[0], batch.buffers.instance[i])
+
+
+def test_folders_as_often_or_by_weight(folder: Path) -> None:
+    spec = AssetsSpec(folder="assets", balance="folders")
+    assert assetset.law(spec, folder)["choice"] == {
+        "values": ["bowl/c.obj", "mug/a.obj", "mug/b.obj"],
+        "weights": [1.0, 0.5, 0.5],
+    }
+    law = assetset.law(AssetsSpec(folder="assets", balance={"mug": 3.0, "bowl": 0.0}), folder)
+    assert law["choice"]["weights"] == [0.0, 1.5, 1.5]
+    with pytest.raises(SceneError, match=r"balance names 'mugs'.*did you mean 'mug'"):
+        assetset.law(AssetsSpec(folder="assets", balance={"mugs": 1.0}), folder)
+
+
+def test_sets_may_change_the_part_of_a_loaded_scene(folder: Path) -> None:
+    for k in range(30):
+        box(folder / "assets" / "mug" / f"m{k}.stl")
+    train = scenefile.load(scene(folder, split="train"))
+    test = scenefile.load(train, sets=["objects.thing.shape.assets.split=test"])
+    again = scenefile.load(SceneSpec.model_validate(train.spec.canonical()))
+
+    def picks(loaded: scenefile.Scene) -> set[str]:
+        pick = loaded.spec.objects["thing"].shape.assets.pick  # type: ignore[union-attr]
+        return set(pick.support())  # type: ignore[union-attr]
+
+    assert picks(train) and picks(test) and not picks(train) & picks(test)
+    box(folder / "assets" / "mug" / "later.stl")
+    assert picks(again) == picks(train)  # a spec with its listing makes the same frames again
+    one = scenefile.load(train, sets=["objects.thing[0].shape.assets.pick=bowl/c.obj"])
+    values = generate.frames(one, 0, range(4)).values["objects.thing[0].shape.assets.pick"]
+    assert set(values) == {"bowl/c.obj"}
+
+
+@pytest.mark.parametrize(
+    ("assets", "message"),
+    [
+        ({"folder": "gone"}, "gone: no such folder"),
+        ({"split": "test", "test_share": 0.0}, "none of the 3 assets"),
+        ({"pick": "mug/z.obj"}, "'mug/z.obj' is not in"),
+        ({"split": "both"}, "split"),
+        ({"unit": "km"}, "expected m, cm, mm, inch, ft or a number"),
+        ({"unit": "mm", "size_m": 1.0}, "unit and size_m"),
+        ({"fodler": "x"}, "did you mean 'folder'"),
+    ],
+)
+def test_mistakes_are_one_line_with_file_and_path(folder: Path, assets: dict[str, Any], message: str) -> None:
+    with pytest.raises(SceneError) as caught:
+        scenefile.load(scene(folder, **assets))
+    text = str(caught.value)
+    assert message in text and "scene.yaml:" in text and "objects.thing" in text and "\n" not in text
+
+
+def test_class_and_classes_cannot_both_name_the_class(folder: Path) -> None:
+    path = scene(folder, classes="folder")
+    path.write_text(path.read_text().replace("count: 2", "count: 2\n    class: mug"))
+    with pytest.raises(SceneError, match="both name the class"):
+        scenefile.load(path)
+
+
+def test_an_asset_in_no_sub_folder_has_no_class(folder: Path) -> None:
+    box(folder / "assets" / "loose.obj")
+    with pytest.raises(SceneError, match=r"'loose\.obj' is in no sub-folder"):
+        generate.frames(scenefile.load(scene(folder, classes="folder", pick="loose.obj")), 0, [0])
+
+
+def test_hidden_files_links_out_and_other_files_are_left_out(folder: Path, tmp_path: Path) -> None:
+    box(folder / "assets" / ".hidden" / "x.obj")
+    (folder / "assets" / "readme.txt").write_text("hello")
+    outside = folder / "outside.obj"
+    box(outside)
+    (folder / "assets" / "link.obj").symlink_to(outside)
+    assert assetset.find(folder / "assets") == ["bowl/c.obj", "mug/a.obj", "mug/b.obj"]
+
+
+def test_licences_go_into_the_scene(folder: Path) -> None:
+    (folder / "assets" / "LICENSE").write_text("\n# CC0 1.0 Universal\n\nmore words\n")
+    assert scenefile.load(scene(folder)).spec.licences == {"assets": "CC0 1.0 Universal"}
+    (folder / "assets" / "asset.yaml").write_text("licence: CC-BY-4.0\nsource: https://example.org\n")
+    assert scenefile.load(scene(folder)).spec.licences == {"assets": "CC-BY-4.0"}
+
+
+def test_sheets_give_unit_and_keypoints_nearest_first(folder: Path) -> None:
+    (folder / "assets" / "asset.yaml").write_text("unit: mm\nup_axis: y\n")
+    (folder / "assets" / "mug" / "asset.yaml").write_text("unit: cm\n")
+    (folder / "assets" / "mug" / "a.keypoints.yaml").write_text("keypoints: {handle: [0.05, 0, 0.01]}\n")
+    said = assetset.sheet(folder / "assets" / "mug" / "a.obj", folder / "assets")
+    assert (said.unit, said.up_axis) == ("cm", "y")
+    assert said.keypoints == {"handle": (0.05, 0.0, 0.01)}
+    assert assetset.sheet(folder / "assets" / "bowl" / "c.obj", folder / "assets").unit == "mm"
+    assert assetset.reading(AssetsSpec(folder="x", size_m=0.3), said)["unit"] is None
+    assert assetset.reading(AssetsSpec(folder="x", up_axis="z"), said)["up_axis"] == "z"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("units: mm\n", "asset.yaml:1: units: unknown key; did you mean 'unit'"),
+        ("keypoints:\n  tip: [0, 0]\n", "asset.yaml:2: keypoints.tip"),
+        ("unit: [", "not valid YAML"),
+        ("keypoints: {tip: [0, 0, .nan]}\n", "asset.yaml:1"),
+    ],
+)
+def test_sheets_are_strict(folder: Path, text: str, message: str) -> None:
+    (folder / "assets" / "mug" / "asset.yaml").write_text(text)
+    with pytest.raises(SceneError) as caught:
+        generate.frames(scenefile.load(scene(folder, pick="mug/a.obj")), 0, [0])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
