@@ -218,15 +218,15 @@ class ObjectSpec(Spec):
         """Whether its objects have a class."""
         assets = self.shape.assets
         by_asset = assets is not None and assets.classes is not None
-        return self.class_ is not None or self.class_from is not None or by_asset
+        return by_asset or self.class_ is not None or self.class_from is not None
 
     @model_validator(mode="after")
     def _one_class(self) -> ObjectSpec:
-        if self.class_ is not None and self.class_from is not None:
-            raise ValueError("expected class or class_from, got both")
+        given = [name for name, said in (("class", self.class_), ("class_from", self.class_from)) if said]
         if self.shape.assets is not None and self.shape.assets.classes is not None:
-            if self.class_ is not None or self.class_from is not None:
-                raise ValueError("class and shape.assets.classes both name the class: give one of them")
+            given.append("shape.assets.classes")
+        if len(given) > 1:
+            raise ValueError(f"expected one thing to name the class, got {' and '.join(given)}")
         return self
 
 

@@ -158,7 +158,7 @@ def test_mistakes_are_one_line_with_file_and_path(folder: Path, assets: dict[str
 def test_class_and_classes_cannot_both_name_the_class(folder: Path) -> None:
     path = scene(folder, classes="folder")
     path.write_text(path.read_text().replace("count: 2", "count: 2\n    class: mug"))
-    with pytest.raises(SceneError, match="both name the class"):
+    with pytest.raises(SceneError, match="one thing to name the class"):
         scenefile.load(path)
 
 

@@ -70,7 +70,7 @@ def joined(source: Source, where: str) -> Joined:
     if bare.any():
         uv[bare] = box_projection(vertices, faces)[bare]
         source.note(
-            ("no" if bare.all() else f"{int(bare.sum())} of {len(bare)} triangles without")
+            ("no" if bare.all() else f"{int(bare.sum())} of {len(faces)} triangles without")
             + " texture coordinates: projected along the box's sides"
         )
     return Joined(vertices, faces, normals, uv, part, closed)
