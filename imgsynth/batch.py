@@ -124,14 +124,48 @@ class Cameras:
     near: F64  # (n,) metres; nothing closer along z is seen
 
 
+POINT, SPOT, RECTANGLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Lamps:
+    """The lamps of all frames, sorted by frame; they shine and are not seen. World frame, metres, radians.
+
+    POINT: `radiant` is the intensity (W/sr). SPOT: that times 1 within half the `cone`'s first angle of the
+    axis `direction`, 0 beyond half its second, linear in the angle between. RECTANGLE: `radiant` is the
+    radiance (W/(m²·sr)) on the side that `direction` points to; `size` is its extent along `across` (width)
+    and along direction × across (height). `size[:, 0]` of the others is a radius that softens shadows and
+    widens highlights.
+    """
+
+    frame: I32  # (m,) position in the batch
+    kind: I32  # (m,)
+    position: F64  # (m, 3) the middle
+    direction: F64  # (m, 3) unit
+    across: F64  # (m, 3) unit, across direction
+    size: F32  # (m, 2)
+    cone: F32  # (m, 2) full angles
+    radiant: F32  # (m, 3)
+    shadows: NDArray[np.bool_]  # (m,)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
 @dataclass(frozen=True)
 class Lights:
-    """One sun and one constant ambient radiance a frame."""
+    """One sun and one constant ambient radiance a frame, and any lamps.
+
+    `samples` shadow rays a pixel go to what is not a point; `seed` (n,) makes their pattern.
+    """
 
     sun_direction: F32  # (n, 3) unit, from the scene towards the sun
     sun_irradiance: F32  # (n, 3) on a surface facing the sun; 0 = no sun
     ambient: F32  # (n, 3) radiance from everywhere
     shadows: NDArray[np.bool_]  # (n,)
+    lamps: Lamps | None = None
+    samples: int = 16
+    seed: NDArray[np.uint32] | None = None  # (n,)
 
 
 @dataclass(frozen=True)

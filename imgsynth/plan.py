@@ -1,8 +1,8 @@
 """From a scene spec to numbers: the leaves of the tree, and their values for any (seed, frame index).
 
 A frame is a pure function of a point in the unit cube. Every leaf is named by its path; a repeated group's
-leaves carry their slot (``objects.die[3].material.roughness``), so raising a count, or adding a leaf, changes
-no other draw.
+(objects', lamps') leaves carry their slot (``objects.die[3].material.roughness``), so raising a count, or
+adding a leaf, changes no other draw.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from imgsynth.yamlfile import nearest
 
 Array = NDArray[Any]
 Sampler = Literal["random", "sobol"]
-_SLOT = re.compile(r"^objects\.(?P<group>\w+)\[(?P<slot>\d+)\]\.(?P<rest>.+)$")
+_SLOT = re.compile(r"^(?P<root>objects\.\w+|light\.lamps\.\w+)\[(?P<slot>\d+)\]\.(?P<rest>.+)$")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Leaf:
         """The concrete paths, as hashed and as written to frames.parquet."""
         if self.group is None:
             return [self.path]
-        head, tail = f"objects.{self.group}", self.path.removeprefix(f"objects.{self.group}.")
+        head = _root(self.group)
+        tail = self.path.removeprefix(head + ".")
         return [f"{head}[{slot}].{tail}" for slot in range(self.slots)]
 
 
@@ -106,7 +107,11 @@ class Plan:
 
     def __init__(self, spec: SceneSpec) -> None:
         self.spec = spec
-        self.slots = {name: _most(f"objects.{name}.count", obj.count) for name, obj in spec.objects.items()}
+        groups: dict[str, Any] = {
+            **spec.objects,
+            **{f"light.lamps.{name}": lamp for name, lamp in spec.light.lamps.items()},
+        }
+        self.slots = {name: _most(f"{_root(name)}.count", item.count) for name, item in groups.items()}
         leaves = {leaf.path: leaf for leaf in self._walk(spec, "", None)}
         self.leaves: dict[str, Leaf] = {p: self._frozen(leaf) for p, leaf in leaves.items()}
         for pattern in spec.freeze:
@@ -117,7 +122,7 @@ class Plan:
 
     def _walk(self, node: Any, path: str, group: str | None, field: Field | None = None) -> Iterator[Leaf]:
         if isinstance(node, Distribution):
-            if group is not None and path == f"objects.{group}.count":
+            if group is not None and path == f"{_root(group)}.count":
                 group = None
             yield Leaf(path, node, group, self.slots[group] if group else 1, field)
         elif isinstance(node, BaseModel):
@@ -130,7 +135,8 @@ class Plan:
                     )
         elif isinstance(node, Mapping):
             for name, item in node.items():
-                yield from self._walk(item, _join(path, name), name if path == "objects" else group, field)
+                owner = {"objects": name, "light.lamps": f"{path}.{name}"}.get(path, group)
+                yield from self._walk(item, _join(path, name), owner, field)
 
     def _frozen(self, leaf: Leaf) -> Leaf:
         dist = leaf.distribution
@@ -145,15 +151,14 @@ class Plan:
         out = {}
         for path, node in slots.items():
             match = _SLOT.match(path)
-            template = f"objects.{match['group']}.{match['rest']}" if match else path
+            template = f"{match['root']}.{match['rest']}" if match else path
             if not match or template not in self.leaves or self.leaves[template].group is None:
                 names = [leaf.names()[0] for leaf in self.leaves.values() if leaf.group]
                 raise SceneError(f"names no leaf of a repeated group{nearest(path, names)}", path=path)
             leaf, slot = self.leaves[template], int(match["slot"])
             if slot >= leaf.slots:
-                raise SceneError(
-                    f"slot {slot} does not exist: {match['group']} has at most {leaf.slots}", path=path
-                )
+                group = match["root"].rpartition(".")[2]
+                raise SceneError(f"slot {slot} does not exist: {group} has at most {leaf.slots}", path=path)
             try:
                 value = parse(node, leaf.distribution.kind)
             except ValueError as error:
@@ -193,9 +198,9 @@ class Plan:
         if (part := split_component(name)) and (found := self._find(leaf, part[0])):
             return found._replace(component=part[1])
         inside = [
-            p.removeprefix(f"objects.{leaf.group}.")
+            p.removeprefix(f"{_root(leaf.group)}.")
             for p in self.leaves
-            if leaf.group and p.startswith(f"objects.{leaf.group}.")
+            if leaf.group and p.startswith(f"{_root(leaf.group)}.")
         ]
         raise SceneError(
             f"expression names {name!r}, which is no leaf{nearest(name, [*inside, *self.leaves])}",
@@ -205,13 +210,13 @@ class Plan:
     def _find(self, leaf: Leaf, name: str) -> _Reference | None:
         """Innermost scope first, then from the root, then variables."""
         if match := _SLOT.match(name):
-            target = f"objects.{match['group']}.{match['rest']}"
+            target = f"{match['root']}.{match['rest']}"
             if target in self.leaves and int(match["slot"]) < self.leaves[target].slots:
                 return _Reference(target, int(match["slot"]))
         scope = leaf.path
         while "." in scope:
             scope = scope.rpartition(".")[0]
-            if scope == "objects":
+            if scope in ("objects", "light.lamps"):
                 break
             target = f"{scope}.{name}"
             if target in self.leaves and target != leaf.path:
@@ -255,7 +260,7 @@ class Plan:
                 if template == path:
                     values[path] = values[path].copy()
                     values[path][:, slot] = _draw(Leaf(leaf.names()[slot], dist), draw, seed, frames, {})
-        counts = {name: values[f"objects.{name}.count"].astype(np.int64) for name in self.spec.objects}
+        counts = {name: values[f"{_root(name)}.count"].astype(np.int64) for name in self.slots}
         return Draws(seed, frames, values, counts, self.slots)
 
     def _named(self, leaf: Leaf, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -313,6 +318,11 @@ def _most(path: str, count: Distribution) -> int:
         raise SceneError("a count cannot be an expression: its largest value must be known", path=path)
     support: Any = count.support()
     return int(np.max(np.asarray(support, np.float64)))
+
+
+def _root(group: str) -> str:
+    """The path of a group: those of lamps are named by it, those of objects by its last part."""
+    return group if "." in group else f"objects.{group}"
 
 
 def _under(path: str, pattern: str) -> bool:

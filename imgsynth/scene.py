@@ -35,6 +35,7 @@ from imgsynth.leaves import (
     Seed,
     leaf,
 )
+from imgsynth.lightspec import LightSpec
 from imgsynth.materialspec import MaterialSpec
 from imgsynth.shapespec import ShapeSpec
 from imgsynth.yamlfile import Spec, nearest
@@ -78,32 +79,6 @@ class CameraSpec(Spec):
     near: Positive = leaf(0.01)
     look_at: str | None = None
     framing: FramingSpec | None = None
-
-
-class SunSpec(Spec):
-    """A sun: where it stands, the irradiance it gives a surface facing it (1 = white paper at full exposure
-    is π⁻¹ bright).
-    """
-
-    azimuth_deg: Number = leaf({"uniform": [0, 360]})
-    elevation_deg: Annotated[Distribution, number(ge=-90, le=90)] = leaf({"uniform": [25, 80]})
-    irradiance: NonNegative = leaf(2.0)
-    color: Color = leaf("white")
-    shadows: Flag = leaf(True)
-
-
-class AmbientSpec(Spec):
-    """Light from everywhere: constant radiance."""
-
-    radiance: NonNegative = leaf(0.4)
-    color: Color = leaf("white")
-
-
-class LightSpec(Spec):
-    """All light of a scene."""
-
-    sun: SunSpec | None = Field(default_factory=SunSpec)
-    ambient: AmbientSpec = Field(default_factory=AmbientSpec)
 
 
 class GradientSpec(Spec):

@@ -164,7 +164,8 @@ def _set(data: Any, setting: str) -> Any:
         value = parse_yaml(text).data
     except SceneError as error:
         raise SceneError(f"--set {path}: {error.message}") from None
-    if key[0] == "objects" and len(key) > 3 and isinstance(key[2], int):
+    group = 3 if key[:2] == ("light", "lamps") else 2 if key[0] == "objects" else len(key)
+    if len(key) > group + 1 and isinstance(key[group], int):
         return {**data, "slots": {**data.get("slots", {}), dotted(key): value}}
     groups = data.get("objects") if isinstance(data, dict) else None
     if key[0] == "objects" and len(key) > 2 and isinstance(groups, dict) and key[1] not in groups:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, FLAT, GRADIENT, NOISE, PHOTO, Backgrounds, Ground, Lights
+from imgsynth.batch import (
+    F64,
+    FLAT,
+    GRADIENT,
+    NOISE,
+    PHOTO,
+    POINT,
+    RECTANGLE,
+    SPOT,
+    Backgrounds,
+    Ground,
+    Lamps,
+    Lights,
+)
 from imgsynth.color import srgb_to_linear
+from imgsynth.geometry import normalize
+from imgsynth.lightspec import LampSpec
 from imgsynth.matter import MaterialTable, TextureTable, asset
 from imgsynth.plan import Draws, Plan, Reader
 from imgsynth.scene import BackgroundSpec, PhotosSpec
@@ -30,8 +45,72 @@ def lights(plan: Plan, draws: Draws) -> Lights:
         irradiance = read("sun.irradiance")[:, None] * srgb_to_linear(read("sun.color"))
         shadows = read("sun.shadows").astype(bool)
     return Lights(
-        direction.astype(np.float32), irradiance.astype(np.float32), ambient.astype(np.float32), shadows
-    )
+        direction.astype(np.float32), irradiance.astype(np.float32), ambient.astype(np.float32), shadows,
+        lamps=_lamps(plan, draws), samples=plan.spec.light.samples, seed=read("seed").astype(np.uint32),
+    )  # fmt: skip
+
+
+def _lamps(plan: Plan, draws: Draws) -> Lamps | None:
+    """All lamps, sorted by frame; within a frame as the scene lists them."""
+    groups = [_lamp_group(lamp, draws, name) for name, lamp in plan.spec.light.lamps.items()]
+    if not groups:
+        return None
+    order = np.argsort(np.concatenate([g.frame for g in groups]), kind="stable")
+    return Lamps(*(np.concatenate([getattr(g, f.name) for g in groups])[order] for f in fields(Lamps)))
+
+
+def _lamp_group(lamp: LampSpec, draws: Draws, name: str) -> Lamps:
+    """The lamps of one group."""
+    path = f"light.lamps.{name}"
+    frame, slot = np.nonzero(draws.active(path))
+    read = Reader(draws, path, frame, slot)
+    m, kind = len(frame), {"point": POINT, "spot": SPOT, "rectangle": RECTANGLE}[lamp.kind]
+    position = read("position").astype(np.float64)
+    direction = np.tile([0.0, 0.0, -1.0], (m, 1))
+    if lamp.target is not None:
+        direction = normalize(read("target") - position)
+    elif lamp.direction is not None:
+        direction = normalize(read("direction"))
+    # A lamp at its own target has no direction: it shines down.
+    direction = np.where(np.any(direction != 0, axis=1, keepdims=True), direction, [0.0, 0.0, -1.0])
+    across = _level(direction)
+    size, cone = np.zeros((m, 2)), np.full((m, 2), 2 * np.pi)
+    if lamp.rectangle is not None:
+        size = np.stack([read("rectangle.width"), read("rectangle.height")], 1).astype(np.float64)
+        roll = np.radians(read("rectangle.roll_deg").astype(np.float64))[:, None]
+        across = np.cos(roll) * across + np.sin(roll) * np.cross(direction, across)
+        shine = np.pi * size.prod(axis=1)
+    else:
+        size[:, 0] = read(f"{lamp.kind}.radius")
+        shine = np.full(m, 4 * np.pi)
+    if lamp.spot is not None:
+        outer = np.radians(read("spot.cone_deg").astype(np.float64))
+        cone = np.stack([outer * (1 - read("spot.soft")), outer], 1)
+        shine = spot_angle(cone)
+    strength = "radiance" if lamp.rectangle is not None else "intensity"
+    level = read("power") / shine if lamp.power is not None else read(f"{lamp.kind}.{strength}")
+    radiant = level[:, None] * srgb_to_linear(read("color"))
+    f32 = np.float32
+    return Lamps(
+        frame.astype(np.int32), np.full(m, kind, np.int32), position, direction, across, size.astype(f32),
+        cone.astype(f32), radiant.astype(f32), read("shadows").astype(bool),
+    )  # fmt: skip
+
+
+def spot_angle(cone: F64) -> F64:
+    """Solid angle (m,) that a spot of full angles `cone` (m, 2) fills, weighted by its fall-off: its power is
+    its intensity times this. The integral of 2π sin θ times the linear ramp, in closed form.
+    """
+    a, b = cone[:, 0] / 2, cone[:, 1] / 2
+    width = b - a
+    ramp = np.where(width > 1e-6, (np.sin(b) - np.sin(a)) / np.where(width > 1e-6, width, 1.0), np.cos(b))
+    return np.asarray(2 * np.pi * (1 - ramp), np.float64)
+
+
+def _level(direction: F64) -> F64:
+    """Unit vectors (m, 3) across the directions (m, 3), level where there is one such only."""
+    steep = np.abs(direction[:, 2:]) > 1 - 1e-9
+    return normalize(np.where(steep, [1.0, 0.0, 0.0], np.cross([0.0, 0.0, 1.0], direction)))
 
 
 def ground(plan: Plan, draws: Draws, materials: MaterialTable) -> Ground:

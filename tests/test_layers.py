@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry"},
     {"yamlfile", "distributions", "batch", "frame"},
-    {"leaves", "layoutspec", "shapespec", "materialspec", "scene", "plan", "scenefile", "widen", "assetset"},
+    {
+        "leaves",
+        "layoutspec",
+        "shapespec",
+        "materialspec",
+        "scene",
+        "plan",
+        "scenefile",
+        "widen",
+        "assetset",
+        "lightspec",
+    },
     {
         "shapes",
         "textures",

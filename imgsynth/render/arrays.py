@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
+from imgsynth.render.lightarrays import Lighting
+
 OPTIONS = {"enable_backward": False, "fuse_fp": False, "default_grid_stride": False, "max_unroll": 4}
 """Options of every kernel module. No contraction: edge functions must change sign exactly, and the same frame
 must give the same bytes on processors with and without fused multiply-add."""
@@ -58,6 +60,7 @@ class FrameData:
     ground: wp.vec3d  # inverse depth of the ground = ground · (x, y, 1); 0 = none
     ground_height: wp.float64
     shadow_base: wp.int64  # -1 = none
+    number: wp.int32  # of the frame in its run
     first_row: wp.int32
     last_row: wp.int32
     inverse_near: wp.float32
@@ -135,6 +138,7 @@ class View:
     heights: wp.array(dtype=wp.float32)  # shadow maps
     tiles: wp.array(dtype=wp.float32)  # their greatest heights by tile
     keys: wp.array(dtype=wp.uint64)
+    lighting: Lighting  # empty where a sun and ambient radiance are all
 
 
 def pack(struct, **fields):

@@ -25,9 +25,10 @@ from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
 from imgsynth.render import amodal, setup
 from imgsynth.render.arrays import FrameData, Geometry, Material, Placement, Row, Target, View, pack
+from imgsynth.render.lightdata import bounding_spheres, lighting, needs_lamps, ray_meshes
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
-from imgsynth.render.shading import TILE, shade_kernel, tile_heights
+from imgsynth.render.shading import TILE, shade_kernel, sunlit, tile_heights
 from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
 
 BLOCK = 64
@@ -83,10 +84,14 @@ class RasterRenderer:
         )
         shadow = self._shadow_size(batch)
         meshes = self._geometry(batch)
+        lit = needs_lamps(batch)
+        occluders = (ray_meshes(mem, batch, meshes), bounding_spheres(batch)) if lit else None
         per_frame = self._frame_bytes(batch, k, shadow)
         step = max(1, int(self.scratch_bytes // per_frame))
         rounds = [
-            _Round(self, setup.Run(batch, lo, min(lo + step, n)), meshes, out, (k, detail), shadow).draw()
+            _Round(
+                self, setup.Run(batch, lo, min(lo + step, n)), meshes, out, (k, detail), shadow, occluders
+            ).draw()
             for lo in range(0, n, step)
         ]
         size = np.concatenate([r.sizes for r in rounds]) if rounds else np.zeros(0, np.int64)
@@ -161,7 +166,9 @@ class _Round:
         out: _Out,
         grid: tuple[int, int],
         shadow: int,
+        occluders: tuple[list[Any], F64] | None,
     ):
+        self.occluders = occluders
         self.clock = time.perf_counter()
         self.renderer, self.mem, self.run, self.out = renderer, renderer.memory, run, out
         self.k, self.detail = grid
@@ -283,6 +290,12 @@ class _Round:
         shadow = self._shadows(view)
         fields = setup.frame_fields(self.run, self.tables)
         view.frames = self.mem.up(pack(FrameData, **fields, **shadow), FrameData)
+        self.lighting = sunlit
+        if self.occluders is not None:
+            from imgsynth.render.lighting import lamplit
+
+            self.lighting = lamplit
+            view.lighting = lighting(self.mem, self.run, *self.occluders)
         return view
 
     def _shadows(self, view: Any) -> dict[str, Any]:
@@ -314,5 +327,5 @@ class _Round:
         cells = pixels * detail * detail
         base = self.out.albedo
         albedo = color[:0] if base is None else base[first : first + pixels]
-        kernel = shade_kernel(with_albedo=base is not None and labels != 0)
+        kernel = shade_kernel(self.lighting, with_albedo=base is not None and labels != 0)
         self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])

@@ -130,6 +130,7 @@ def frame_fields(run: Run, rows: Tables) -> Arrays:
     return {
         "ground": np.where(present[:, None], plane, 0.0),
         "ground_height": height,
+        "number": np.arange(run.frames),
         "first_row": rows.first_row[:-1],
         "last_row": rows.first_row[1:],
         "inverse_near": 1.0 / batch.cameras.near[part],

@@ -134,7 +134,9 @@ def lobe_width(rough: float) -> float:
 
 
 @wp.func
-def reflected(m: Matter, a2: float, nl: float, nv: float, vl: float, irradiance: wp.vec3) -> wp.vec3:
+def reflected(
+    m: Matter, a2: float, peak: float, nl: float, nv: float, vl: float, irradiance: wp.vec3
+) -> wp.vec3:
     """Light reflected to v from direction l: metallic-roughness BSDF times n·l times the irradiance on what
     faces l.
 
@@ -144,6 +146,7 @@ def reflected(m: Matter, a2: float, nl: float, nv: float, vl: float, irradiance:
     Args:
         m: what the surface is made of.
         a2: α² of the distribution.
+        peak: the same for what shines from one direction; less where l is the best of a light's many.
         nl: n·l, above 0.
         nv: n·v, above 0.
         vl: v·l.
@@ -155,7 +158,7 @@ def reflected(m: Matter, a2: float, nl: float, nv: float, vl: float, irradiance:
     fs = m.f0 + (wp.vec3(1.0, 1.0, 1.0) - m.f0) * power5(1.0 - wp.min(wp.sqrt(0.5 * across), 1.0))
     spread = nh2 * (a2 - 1.0) + 1.0
     smith = nl * wp.sqrt(nv * nv * (1.0 - a2) + a2) + nv * wp.sqrt(nl * nl * (1.0 - a2) + a2)
-    lobe = 0.5 * INVERSE_PI * a2 / (spread * spread * smith)
+    lobe = 0.5 * INVERSE_PI * peak / (spread * spread * smith)
     return wp.cw_mul(irradiance * nl, (m.diffuse - wp.cw_mul(m.diffuse, fs)) * INVERSE_PI + fs * lobe)
 
 
@@ -188,7 +191,8 @@ def sunlit(
             plane = frame.light_from_camera * surface.face_normal
             sun = sun * lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
         if sun[0] + sun[1] + sun[2] > 0.0:
-            out += reflected(m, lobe_width(m.rough), nl, nv, wp.dot(v, frame.sun), sun)
+            a2 = lobe_width(m.rough)
+            out += reflected(m, a2, a2, nl, nv, wp.dot(v, frame.sun), sun)
     return out + m.emission
 
 

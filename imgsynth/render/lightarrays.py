@@ -1,0 +1,55 @@
+# Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
+# mypy: ignore-errors
+"""The structs of light beyond a sun and ambient radiance; all places and directions in the camera's frame."""
+
+from __future__ import annotations
+
+import warp as wp
+
+
+@wp.struct
+class Lamp:
+    """A lamp; see `batch.Lamps`."""
+
+    kind: wp.int32
+    shadows: wp.int32
+    position: wp.vec3
+    direction: wp.vec3
+    across: wp.vec3
+    upward: wp.vec3  # direction × across
+    half: wp.vec2  # rectangle: half its sides; else (radius, 0)
+    cone: wp.vec2  # half angles, radians
+    radiant: wp.vec3
+
+
+@wp.struct
+class Occluder:
+    """An instance as shadow rays meet it."""
+
+    mesh: wp.uint64  # a wp.Mesh of object coordinates
+    matrix: wp.mat33  # from the camera's frame to the object's
+    origin: wp.vec3  # the camera there
+    center: wp.vec3  # of a bounding sphere, camera frame
+    radius: wp.float32
+
+
+@wp.struct
+class FrameLight:
+    """What lighting needs to know of a frame beside `FrameData`."""
+
+    first_lamp: wp.int32
+    last_lamp: wp.int32
+    seed: wp.uint32
+    up: wp.vec3  # the world's z
+    eye_height: wp.float32  # above the ground
+    ground: wp.int32  # whether there is one
+
+
+@wp.struct
+class Lighting:
+    """Lamps, occluders (one a row) and frames."""
+
+    samples: wp.int32  # shadow rays to what is not a point
+    frames: wp.array(dtype=FrameLight)
+    lamps: wp.array(dtype=Lamp)
+    occluders: wp.array(dtype=Occluder)
