@@ -116,12 +116,24 @@ class Materials:
 
 
 @dataclass(frozen=True)
+class Lens:
+    """How the cameras' lenses bend what a pinhole sees: models and fields as in `imgsynth.lens`."""
+
+    kind: I32  # (n,) 0 pinhole, 1 Brown–Conrady, 2 Kannala–Brandt
+    coefficients: F64  # (n, 8) in OpenCV's order
+
+
+@dataclass(frozen=True)
 class Cameras:
-    """Pinhole cameras, OpenCV axes. `k` in pixels of the output image (pixel (0,0) covers [0,1)²)."""
+    """Cameras, OpenCV axes. `k` in pixels of the output image (pixel (0,0) covers [0,1)²).
+
+    With a `lens`, K takes *bent* normalized points to pixels, as OpenCV's camera matrix does.
+    """
 
     k: F64  # (n, 3, 3)
     world_from_camera: F64  # (n, 4, 4) rigid
     near: F64  # (n,) metres; nothing closer along z is seen
+    lens: Lens | None = None  # None: pinholes all
 
 
 POINT, SPOT, RECTANGLE = 0, 1, 2

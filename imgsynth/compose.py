@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from imgsynth import layout, placement
 from imgsynth.batch import F64, Cameras, InstanceTable, Meshes, MeshKeypoints, MeshPool, SceneBatch
+from imgsynth.cameras import checked, placed_cameras
 from imgsynth.errors import SceneError
 from imgsynth.matter import MaterialTable, TextureTable, asset
 from imgsynth.plan import Draws, Plan, Reader
 from imgsynth.scene import ObjectSpec
 from imgsynth.shapes.build import Built, build
 from imgsynth.surroundings import backgrounds, ground, lights
-from imgsynth.viewing import framed, orbit_cameras
+from imgsynth.viewing import framed
 
 Rows = NDArray[np.intp]
 
@@ -75,6 +76,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
         cameras = framed(
             cameras, spec.camera.framing, read, spec.image.size, meshes, instances, table, pool
         )  # fmt: skip
+    cameras = checked(cameras, spec.image.size, draws.indices)
     return SceneBatch(
         draws.indices, spec.image.size, spec.classes, cameras, lights(plan, draws), floor_plane, behind,
         table, pool, meshes, instances, spec.outputs,
@@ -84,7 +86,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
 def _cameras(stage: layout.Stage) -> Cameras:
     """The cameras; moved along with the middle of the group that they look at, where they do."""
     spec, every = stage.plan.spec, np.arange(len(stage))
-    cameras = orbit_cameras(spec.camera, spec.image.size, Reader(stage.draws, "camera", every))
+    cameras = placed_cameras(spec.camera, spec.image.size, Reader(stage.draws, "camera", every))
     if spec.camera.look_at is None:
         return cameras
     pose = cameras.world_from_camera.copy()

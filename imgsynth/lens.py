@@ -211,6 +211,22 @@ def project(kind: ArrayLike, coefficients: ArrayLike, k: ArrayLike, points: Arra
     return pixels(k, bent)
 
 
+def look(kind: ArrayLike, coefficients: ArrayLike, k: ArrayLike, points: ArrayLike) -> F64:
+    """Straight points (m, 2) that pixels (m, 2) see: kind (m,), coefficients (m, 8), K (m, 3, 3) row by row.
+
+    A ray's direction is (x, y, 1) of it. NaN outside of the fields.
+    """
+    kinds, c = np.asarray(kind), np.asarray(coefficients, np.float64)
+    bent = normalized(k, points)
+    table = np.concatenate([kinds[:, None], c], axis=1)
+    distinct, number = np.unique(table, axis=0, return_inverse=True)
+    out = np.empty(bent.shape)
+    for i, row in enumerate(distinct):
+        here = number.reshape(-1) == i
+        out[here] = straighten(int(row[0]), row[1:], bent[here], reach(int(row[0]), row[1:]))
+    return out
+
+
 def pixels(k: ArrayLike, points: ArrayLike) -> F64:
     """Normalized points (..., 2) to pixels by K (..., 3, 3)."""
     m, p = np.asarray(k, np.float64), np.asarray(points, np.float64)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from imgsynth.cameraspec import IntrinsicsSpec, LensSpec, PoseSpec
 from imgsynth.distributions import (
     Distribution,
     integer,
@@ -66,8 +67,12 @@ class FramingSpec(Spec):
 
 
 class CameraSpec(Spec):
-    """A pinhole camera that orbits `target`: azimuth counter-clockwise from +x, elevation above the horizon,
-    roll about the view. `look_at` names a group: the target is then counted from the middle of its objects.
+    """A camera that orbits `target`: azimuth counter-clockwise from +x, elevation above the horizon, roll
+    about the view; a pinhole unless a `lens` is given. `look_at` names a group: the target is then counted
+    from the middle of its objects.
+
+    `fov_deg` is the vertical field that the picture shows, through the lens too. `intrinsics` stand instead
+    of it, `pose` instead of the orbit.
     """
 
     fov_deg: Annotated[Distribution, number(gt=0, lt=175)] = leaf(45.0)
@@ -78,7 +83,19 @@ class CameraSpec(Spec):
     roll_deg: Number = leaf(0.0)
     near: Positive = leaf(0.01)
     look_at: str | None = None
+    intrinsics: IntrinsicsSpec | None = None
+    pose: PoseSpec | None = None
+    lens: LensSpec | None = None
     framing: FramingSpec | None = None
+
+    @model_validator(mode="after")
+    def _said_once(self) -> CameraSpec:
+        orbit = ("target", "distance", "azimuth_deg", "elevation_deg", "roll_deg", "look_at")
+        for given, others in (("intrinsics", ("fov_deg",)), ("pose", orbit)):
+            twice = [name for name in others if name in self.model_fields_set]
+            if getattr(self, given) is not None and twice:
+                raise ValueError(f"{given} stands instead of {twice[0]}: expected one of them, got both")
+        return self
 
 
 class GradientSpec(Spec):

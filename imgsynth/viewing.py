@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from imgsynth import geometry
 from imgsynth.batch import F64, Cameras, InstanceTable, Materials, MeshPool, TexturePool
 from imgsynth.plan import Reader
+from imgsynth.render.outlines import Outlines
 from imgsynth.scene import CameraSpec, FramingSpec
 
 
@@ -47,7 +48,8 @@ def framed(
 ) -> Cameras:
     """Cameras whose intrinsics put the labelled objects' projected box where the framing wants it.
 
-    Of a flat sheet that its texture cuts out, the box is that of what is left.
+    Of a flat sheet that its texture cuts out, the box is that of what is left. A lens's picture is framed as
+    it is bent.
     """
     low, high = _projected_box(cameras, meshes, instances, materials, textures)
     seen: NDArray[np.bool_] = np.asarray(np.isfinite(low).all(1) & (high > low).all(1))
@@ -87,6 +89,8 @@ def _projected_box(
     camera_from_world = geometry.rigid_inverse(cameras.world_from_camera)
     outlines = _Outlines(meshes, materials, textures)
     points = [outlines.points(int(instances.mesh[r]), int(instances.materials[r, 0])) for r in rows]
+    if cameras.lens is not None:
+        return _bent_box(cameras, meshes, instances, rows, points)
     counts = np.array([len(p) for p in points], np.int64)
     for a in range(0, len(rows), step := max(1, (1 << 20) // max(1, int(counts.max(initial=1))))):
         part, count = rows[a : a + step], counts[a : a + step]
@@ -100,6 +104,40 @@ def _projected_box(
         pixel = clip[front, :2] / clip[front, 2:]
         np.minimum.at(low, frame[owner][front], pixel)
         np.maximum.at(high, frame[owner][front], pixel)
+    return low, high
+
+
+def _bent_box(
+    cameras: Cameras,
+    meshes: MeshPool,
+    instances: InstanceTable,
+    rows: NDArray[np.intp],
+    points: list[NDArray[np.floating]],
+) -> tuple[F64, F64]:
+    """`_projected_box` through lenses: edges are curves, so a box is that of its objects' edges, or, of a
+    sheet's cut-out, of the polygon around what is left.
+    """
+    n = len(cameras.k)
+    low, high = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
+    outlines = Outlines(cameras, instances.frame[rows].astype(np.int64))
+    camera_from_world = geometry.rigid_inverse(cameras.world_from_camera)
+    for k, r in enumerate(rows):
+        mesh = instances.mesh[r]
+        a, b = meshes.vertex_start[mesh : mesh + 2]
+        pose = camera_from_world[instances.frame[r]] @ instances.world_from_object[r]
+        at = (points[k].astype(np.float64) * instances.scale[r]) @ pose[:3, :3].T + pose[:3, 3]
+        if len(points[k]) == b - a and np.shares_memory(points[k], meshes.vertices):
+            faces = meshes.faces[meshes.face_start[mesh] : meshes.face_start[mesh + 1]]
+            edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+            edges = np.unique(np.sort(edges, axis=1), axis=0)
+        else:
+            corner = np.arange(len(at))
+            edges = np.stack([corner, np.roll(corner, -1)], 1)
+        outlines.corners(np.full(len(at), k), at)
+        outlines.edges(np.full(len(edges), k), at[edges[:, 0]], at[edges[:, 1]])
+    frame = instances.frame[rows]
+    np.fmin.at(low, frame, outlines.box[:, :2])
+    np.fmax.at(high, frame, outlines.box[:, 2:])
     return low, high
 
 

@@ -1,7 +1,8 @@
 """An independent oracle for labels: a float64 ray caster in numpy that shares no code with the renderer.
 
 One ray per image point, Möller–Trumbore (J. Graphics Tools 2(1), 1997) against all triangles of all instances, plus
-the ground plane. Slow, simple, and made from the definitions in `imgsynth.batch` alone.
+the ground plane. Slow, simple, and made from the definitions in `imgsynth.batch` alone. Lenses are OpenCV's
+own code, both ways; only how far a lens's field reaches is taken from `imgsynth.lens`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from imgsynth.batch import SceneBatch
+from imgsynth.lens import reach
 
 PAIRS = 1 << 19  # rays × triangles worked on at once
 TIE = 1e-6  # relative depth from which one thing is before another; what lies on the ground is before it
@@ -99,6 +102,8 @@ def trace(
     x, y = (c.ravel() for c in np.meshgrid(grid.x, grid.y))
     rays = np.linalg.solve(k, np.stack([x, y, np.ones_like(x)])).T
     rays /= rays[:, 2:]  # so that a hit's parameter is its depth
+    if bent(batch, frame):
+        rays[:, :2] = straightened(batch, frame, np.stack([x, y], 1))
 
     depth, face, ids, normal, plane, material, uv = _ground(batch, frame, rays, near)
     rows = np.flatnonzero(batch.instances.frame == frame) if rows is None else rows
@@ -107,7 +112,7 @@ def trace(
     first = 0
     for r, row in enumerate(rows):
         points, faces = camera_points(batch, row), faces_of(batch, row)
-        for ray, triangle in _pairs(points[faces], k, near, grid, exhaustive):
+        for ray, triangle in _pairs(batch, frame, points[faces], grid, exhaustive):
             t, b, c, hit = _hits(batch, row, points[faces[triangle]], rays[ray], near)
             hit[hit] = _opaque(batch, *_textured(batch, row, triangle[hit], b[hit], c[hit]))
             ray, triangle, t, b, c = ray[hit], triangle[hit], t[hit], b[hit], c[hit]
@@ -126,6 +131,40 @@ def trace(
         ids.reshape(shape), depth.reshape(shape), normal.reshape(h, w, 3), plane.reshape(h, w, 3),
         face.reshape(shape), material.reshape(shape), uv.reshape(h, w, 2), distance.reshape(-1, h, w),
     )  # fmt: skip
+
+
+def bent(batch: SceneBatch, frame: int) -> bool:
+    """Whether a frame's lens bends its picture."""
+    return batch.cameras.lens is not None and bool(batch.cameras.lens.kind[frame])
+
+
+def straightened(batch: SceneBatch, frame: int, pixels: np.ndarray) -> np.ndarray:
+    """(p, 2) normalized straight points of pixels (p, 2) through a frame's lens; NaN outside of its field."""
+    kind, c, k = batch.cameras.lens.kind[frame], batch.cameras.lens.coefficients[frame], batch.cameras.k[frame]
+    until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 500, 1e-15)
+    if kind == 1:
+        out = cv2.undistortPoints(pixels[:, None], k, c, criteria=until)[:, 0]
+    else:
+        out = cv2.fisheye.undistortPoints(pixels[:, None], k, c[:4], criteria=until)[:, 0]
+    out = np.where(np.linalg.norm(out, axis=1)[:, None] <= reach(int(kind), c) * (1 + 1e-9), out, np.nan)
+    back = pictured(batch, frame, np.concatenate([out, np.ones((len(out), 1))], 1))
+    return np.where(np.linalg.norm(back - pixels, axis=1)[:, None] < 1e-6, out, np.nan)
+
+
+def pictured(batch: SceneBatch, frame: int, points: np.ndarray) -> np.ndarray:
+    """(p, 2) pixels of camera-frame points (p, 3), which lie before the camera; NaN outside of the field."""
+    k = batch.cameras.k[frame]
+    flat = points[:, :2] / points[:, 2:]
+    if not bent(batch, frame):
+        image = points @ k.T
+        return image[:, :2] / image[:, 2:]
+    kind, c = batch.cameras.lens.kind[frame], batch.cameras.lens.coefficients[frame]
+    if kind == 1:
+        there = np.concatenate([flat, np.ones((len(flat), 1))], 1)
+        image = cv2.projectPoints(there, np.zeros(3), np.zeros(3), k, c)[0][:, 0]
+    else:
+        image = cv2.fisheye.distortPoints(flat[:, None], k, c[:4])[:, 0]
+    return np.where(np.linalg.norm(flat, axis=1)[:, None] <= reach(int(kind), c) * (1 + 1e-9), image, np.nan)
 
 
 def _ground(batch: SceneBatch, frame: int, rays: np.ndarray, near: float) -> tuple[np.ndarray, ...]:
@@ -147,20 +186,25 @@ def _ground(batch: SceneBatch, frame: int, rays: np.ndarray, near: float) -> tup
 
 
 def _pairs(
-    corners: np.ndarray, k: np.ndarray, near: float, grid: Grid, exhaustive: bool
+    batch: SceneBatch, frame: int, corners: np.ndarray, grid: Grid, exhaustive: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rays and triangles that may meet, in chunks: rays within the bounds of the triangle's image, or all where it has none."""
     h, w = grid.shape
-    z = corners[..., 2]
+    near, z = batch.cameras.near[frame], corners[..., 2]
     lo, hi = np.zeros((2, len(corners), 2), int)
     hi[:] = w, h
     if not exhaustive:
         bounded = z.min(1) > near / 2
-        image = corners[bounded] @ k.T
-        image = image[..., :2] / image[..., 2:]
+        image = pictured(batch, frame, corners[bounded].reshape(-1, 3)).reshape(-1, 3, 2)
+        slack = 1e-6
+        if bent(batch, frame):  # small triangles stay near their corners; the others are looked at everywhere
+            extent = np.ptp(image, axis=1).max(1)
+            keep = extent < 0.08 * min(batch.size)  # False where a corner lies in no field
+            bounded, image = np.flatnonzero(bounded)[keep], image[keep]
+            slack = 2.0
         for axis, line in enumerate((grid.x, grid.y)):
-            lo[bounded, axis] = np.searchsorted(line, image[..., axis].min(1) - 1e-6)
-            hi[bounded, axis] = np.searchsorted(line, image[..., axis].max(1) + 1e-6)
+            lo[bounded, axis] = np.searchsorted(line, image[..., axis].min(1) - slack)
+            hi[bounded, axis] = np.searchsorted(line, image[..., axis].max(1) + slack)
         hi[z.max(1) < near] = 0
     span = np.maximum(hi - lo, 0)
     count = span.prod(1)
@@ -266,9 +310,11 @@ def _normals(
 
 def silhouette_box(batch: SceneBatch, row: int) -> np.ndarray | None:
     """xyxy bounds of an instance's image: its triangles cut at the near plane by walking their edges; None if all is behind."""
-    k = batch.cameras.k[batch.instances.frame[row]]
-    near = batch.cameras.near[batch.instances.frame[row]]
+    frame = batch.instances.frame[row]
+    near = batch.cameras.near[frame]
     points, faces = camera_points(batch, row), faces_of(batch, row)
+    if bent(batch, frame):
+        return _bent_box(batch, frame, points[faces])
     seen = [points[np.unique(faces)]]
     for i, j in ((0, 1), (1, 2), (2, 0)):
         a, b = points[faces[:, i]], points[faces[:, j]]
@@ -278,6 +324,17 @@ def silhouette_box(batch: SceneBatch, row: int) -> np.ndarray | None:
     kept = np.concatenate([seen[0][seen[0][:, 2] >= near], *seen[1:]])
     if not len(kept):
         return None
-    image = kept @ k.T
-    image = image[:, :2] / image[:, 2:]
+    image = pictured(batch, frame, kept)
     return np.concatenate([image.min(0), image.max(0)])
+
+
+def _bent_box(batch: SceneBatch, frame: int, corners: np.ndarray) -> np.ndarray | None:
+    """By brute force: many points of each triangle's edges and inside, those that are seen."""
+    steps = 200 if len(corners) < 100 else 12
+    t = np.linspace(0, 1, steps)
+    b, c = (v[np.add.outer(t, t) <= 1 + 1e-9] for v in np.meshgrid(t, t, indexing="ij"))
+    inside = np.tensordot(np.stack([1 - b - c, b, c], 1), corners, ([1], [1])).reshape(-1, 3)
+    inside = inside[inside[:, 2] >= batch.cameras.near[frame]]
+    image = pictured(batch, frame, inside) if len(inside) else np.zeros((0, 2))
+    image = image[np.isfinite(image).all(1)]
+    return np.concatenate([image.min(0), image.max(0)]) if len(image) else None

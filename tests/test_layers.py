@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
-    {"errors", "version", "seeding", "sobol", "color", "geometry"},
+    {"errors", "version", "seeding", "sobol", "color", "geometry", "lens"},
     {"yamlfile", "distributions", "batch", "frame"},
     {
         "leaves",
         "layoutspec",
         "shapespec",
         "materialspec",
+        "cameraspec",
         "scene",
         "plan",
         "scenefile",
@@ -30,6 +31,7 @@ LAYERS = [
         "layout",
         "matter",
         "viewing",
+        "cameras",
         "surroundings",
         "compose",
         "render",

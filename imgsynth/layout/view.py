@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from imgsynth import geometry
+from imgsynth import geometry, lens
 from imgsynth.batch import F64, Cameras
+from imgsynth.errors import SceneError
 from imgsynth.layout.stage import Rows
 
 _UP = np.array([0.0, 0.0, 1.0])
@@ -13,6 +14,11 @@ _UP = np.array([0.0, 0.0, 1.0])
 
 def rays(cameras: Cameras, frame: Rows, pixel: F64) -> F64:
     """(m, 3) unit directions in the camera's axes in which `pixel` (m, 2) lies, for cameras `frame` (m,)."""
+    if cameras.lens is not None:
+        kind, c = cameras.lens.kind[frame], cameras.lens.coefficients[frame]
+        pixel = lens.pixels(cameras.k[frame], lens.look(kind, c, cameras.k[frame], pixel))
+        if np.isnan(pixel).any():
+            raise SceneError("expected places within the lens's field, got one outside", path="camera.lens")
     homogeneous = np.concatenate([pixel, np.ones((len(pixel), 1))], 1)
     return geometry.normalize(np.linalg.solve(cameras.k[frame], homogeneous[..., None])[..., 0])
 

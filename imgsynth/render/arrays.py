@@ -72,6 +72,7 @@ class FrameData:
     ambient: wp.vec3
     shadow_map: wp.vec4  # (ax, bx, ay, by): light-space metres to texels
     texel: wp.vec2  # metres
+    lens: wp.int32  # -1 = pinhole; else which table of `View.points`
     background: wp.int32
     photo: wp.int32
     noise_seed: wp.uint32
@@ -139,6 +140,8 @@ class View:
     tiles: wp.array(dtype=wp.float32)  # their greatest heights by tile
     keys: wp.array(dtype=wp.uint64)
     lighting: Lighting  # empty where a sun and ambient radiance are all
+    per_frame: wp.int64  # samples
+    points: wp.array(dtype=wp.vec2d)  # straight image points of the samples, lens after lens
 
 
 def pack(struct, **fields):

@@ -22,6 +22,7 @@ wp.set_module_options(OPTIONS)
 MODE_LABEL = wp.constant(LABEL)
 MODE_SHADOW = wp.constant(SHADOW)
 RADII = wp.constant(STEPS)
+RADII_F64 = wp.constant(wp.float64(STEPS))
 ZERO = wp.constant(wp.float64(0.0))
 HALF = wp.constant(wp.float64(0.5))
 ONE = wp.constant(wp.float64(1.0))
@@ -58,7 +59,7 @@ def bent_box(bent: Bent, index: int, piece: Polygon) -> wp.vec4d:
     far = wp.max(wp.dot(n0, n0), wp.max(wp.dot(n1, n1), wp.dot(n2, n2)))
     if not (far <= lens.reach * lens.reach):
         return wp.vec4d(wp.float64(-1e300), wp.float64(-1e300), wp.float64(1e300), wp.float64(1e300))
-    step = int(wp.ceil(wp.sqrt(far) / lens.reach * wp.float64(RADII)))
+    step = int(wp.ceil(wp.sqrt(far) / lens.reach * RADII_F64))
     long = wp.max(wp.dot(n1 - n0, n1 - n0), wp.max(wp.dot(n2 - n1, n2 - n1), wp.dot(n0 - n2, n0 - n2)))
     bulge = long * EIGHTH * bent.bulge[bent.lens_of[index], wp.min(step, RADII)]
     d0 = bend(lens, n0)

@@ -54,6 +54,7 @@ class Memory:
             raise ImgsynthError(f"device: expected one of {have}, got {device!r}") from error
         self.cpu: bool = self.device.is_cpu
         self._scratch: dict[str, Any] = {}
+        self.kept: dict[Any, Any] = {}  # tables that outlive a round, for whoever makes them to manage
 
     def up(self, array: NDArray[Any], dtype: Any) -> Any:
         """A device array over (CPU) or copied from (elsewhere) a numpy array."""

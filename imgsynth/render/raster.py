@@ -25,6 +25,8 @@ from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
 from imgsynth.render import amodal, setup
 from imgsynth.render.arrays import FrameData, Geometry, Material, Placement, Row, Target, View, pack
+from imgsynth.render.curved import rasterize_bent
+from imgsynth.render.lenses import Lenses
 from imgsynth.render.lightdata import bounding_spheres, lighting, needs_lamps, ray_meshes
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
@@ -120,7 +122,7 @@ class RasterRenderer:
         pixels = batch.size[0] * batch.size[1]
         faces = np.diff(batch.meshes.face_start)[batch.instances.mesh].sum() / max(len(batch), 1)
         return float(
-            pixels * 8 * (k * k + (k > 1))
+            pixels * (8 if batch.cameras.lens is None else 24) * (k * k + (k > 1))
             + 4 * shadow * shadow * bool(batch.lights.shadows.any())
             + 30 * faces
         )
@@ -177,6 +179,8 @@ class _Round:
         self.tables = setup.tables(run)
         self.frame = self.tables.frame
         self.count = len(self.frame)
+        self.lenses = Lenses(self.mem, run.batch.cameras, slice(run.lo, run.hi))
+        self.bent = self.lenses.of_frame[self.frame] >= 0  # rows
         self.geo = geo
         geo.rows = self.mem.up(pack(Row, **setup.row_fields(run, self.tables)), Row)
         geo.slot_materials = self.mem.up(self.tables.slot_materials, wp.int32)
@@ -231,7 +235,7 @@ class _Round:
     def _project_camera(self) -> F64:
         """(R, 4) exact projected boxes, NaN where nothing lies before the near plane."""
         self.projected, box, behind = self._project(1, "projected")
-        cut = np.flatnonzero(behind)
+        cut = np.flatnonzero((behind != 0) | self.bent)
         if len(cut):
             box[cut] = projected_boxes(self.run.batch, cut + self.run.rows.start)
         return box
@@ -242,9 +246,13 @@ class _Round:
         target.places = self.mem.up(pack(Placement, **places), Placement)
         return target
 
-    def _rasterize(self, target: Any, keep: NDArray[np.bool_], projected: Any) -> None:
-        items = setup.blocks(self.tables.triangles, keep, self.block)
-        self._launch(rasterize, len(items), [self.geo, target, self.mem.up(items, wp.vec3i), projected])
+    def _rasterize(self, target: Any, keep: NDArray[np.bool_], projected: Any, bent: Any = None) -> None:
+        """Draw rows into a target: straight, or through their lenses."""
+        items = self.mem.up(setup.blocks(self.tables.triangles, keep, self.block), wp.vec3i)
+        if bent is None:
+            self._launch(rasterize, len(items), [self.geo, target, items, projected])
+        else:
+            self._launch(rasterize_bent, len(items), [self.geo, target, bent, items, projected])
 
     def _visibility(self, mode: int, k: int, start: I64) -> tuple[Any, Any]:
         """Keys of k×k samples a pixel and, for LABEL, the amodal windows' bytes."""
@@ -261,7 +269,10 @@ class _Round:
         )
         target.keys = self.mem.scratch(f"keys{mode}", self.run.frames * samples, wp.uint64, EMPTY)
         target.marks = self.mem.scratch("marks", int(start[-1]) if mode == LABEL else 0, wp.uint8, 0)
-        self._rasterize(target, self.sizes > 0, self.projected)
+        self._rasterize(target, (self.sizes > 0) & ~self.bent, self.projected)
+        if self.lenses.count:
+            bent = self.lenses.samples(self.frame, self.size, k)
+            self._rasterize(target, (self.sizes > 0) & self.bent, self.projected, bent)
         return target.keys, target.marks
 
     def _outside(self) -> F64:
@@ -270,16 +281,19 @@ class _Round:
         if not rows.any():
             return np.zeros(self.count)
         grids = amodal.Grids(self.box, rows, self.size)
-        target = self._target(
-            SILHOUETTE,
-            base=grids.start[:-1],
-            map=grids.affine,
-            columns=grids.extent[:, 0],
-            lines=grids.extent[:, 1],
-            window=grids.frame,
-        )
+        places = {
+            "base": grids.start[:-1],
+            "map": grids.affine,
+            "columns": grids.extent[:, 0],
+            "lines": grids.extent[:, 1],
+            "window": grids.frame,
+        }
+        target = self._target(SILHOUETTE, **places)
         target.marks = self.mem.scratch("outside", int(grids.start[-1]), wp.uint8, 0)
-        self._rasterize(target, rows, self.projected)
+        self._rasterize(target, rows & ~self.bent, self.projected)
+        if np.any(rows & self.bent):
+            bent = self.lenses.grids(self.frame, rows & self.bent, places)
+            self._rasterize(target, rows & self.bent, self.projected, bent)
         return grids.areas(self.mem.down(target.marks))
 
     def _view(self) -> Any:
@@ -288,7 +302,7 @@ class _Round:
         view.height, view.width = self.size
         view.rows, view.shadow_size = self.count, self.shadow
         shadow = self._shadows(view)
-        fields = setup.frame_fields(self.run, self.tables)
+        fields = setup.frame_fields(self.run, self.tables, self.lenses.of_frame)
         view.frames = self.mem.up(pack(FrameData, **fields, **shadow), FrameData)
         self.lighting = sunlit
         if self.occluders is not None:
@@ -319,6 +333,11 @@ class _Round:
         """Launch shading: colour only (labels 0), labels only (1), both (2)."""
         height, width = self.size
         view.samples, view.detail = samples, detail
+        view.per_frame = height * width * (samples * detail) ** 2
+        if self.lenses.count:
+            view.points, _ = self.lenses.points(self.size, samples * detail)
+        else:
+            view.points = self.mem.scratch("points", 0, wp.vec2d)
         pixels, first = self.run.frames * height * width, self.run.lo * height * width
         span = width * detail if self.mem.cpu else 1
         k2 = self.k * self.k

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, I64, SceneBatch
+from imgsynth.batch import F64, I32, I64, SceneBatch
 from imgsynth.errors import ImgsynthError
 from imgsynth.render.projection import spans
 
@@ -114,8 +114,8 @@ def row_fields(run: Run, rows: Tables) -> Arrays:
     }
 
 
-def frame_fields(run: Run, rows: Tables) -> Arrays:
-    """Fields of `arrays.FrameData`, all but the shadow map's."""
+def frame_fields(run: Run, rows: Tables, lens: I32) -> Arrays:
+    """Fields of `arrays.FrameData`, all but the shadow map's; `lens` (n,) is -1 for pinholes."""
     batch, part = run.batch, slice(run.lo, run.hi)
     lights, back, ground = batch.lights, batch.backgrounds, batch.ground
     camera, eye, k = _cameras(run)
@@ -140,6 +140,7 @@ def frame_fields(run: Run, rows: Tables) -> Arrays:
         "sun": np.einsum("nji,nj->ni", camera, lights.sun_direction[part]),
         "irradiance": lights.sun_irradiance[part],
         "ambient": lights.ambient[part],
+        "lens": lens,
         "background": back.kind[part],
         "photo": back.texture[part],
         "noise_seed": back.seed[part],

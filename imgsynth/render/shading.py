@@ -22,8 +22,10 @@ from imgsynth.render.surfaces import (
     NOTHING,
     Seen,
     Surface,
+    bent_footprint,
     facing,
     ground_surface,
+    looked_at,
     mesh_surface,
     same_surface,
     seen_at,
@@ -263,7 +265,13 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                     sx = s - sy * k
                     px = x + (float(sx) + 0.5) * step
                     py = y + (float(sy) + 0.5) * step
-                    seen = seen_at(geo, view, frame, f, left + wp.int64(sy * line + sx), px, py)
+                    mine = left + wp.int64(sy * line + sx)
+                    point = wp.vec2d(wp.float64(px), wp.float64(py))
+                    if frame.lens >= 0:
+                        point = looked_at(view, frame, f, mine)
+                        px = wp.float32(point[0])
+                        py = wp.float32(point[1])
+                    seen = seen_at(geo, view, frame, f, mine, point)
                     group = ONE << wp.uint64(s)
                     away = wp.vec2(0.0, 0.0)
                     if count > 1:
@@ -279,7 +287,13 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                                 rx = r - ry * k
                                 qx = x + (float(rx) + 0.5) * step
                                 qy = y + (float(ry) + 0.5) * step
-                                other = seen_at(geo, view, frame, f, left + wp.int64(ry * line + rx), qx, qy)
+                                its = left + wp.int64(ry * line + rx)
+                                point = wp.vec2d(wp.float64(qx), wp.float64(qy))
+                                if frame.lens >= 0:
+                                    point = looked_at(view, frame, f, its)
+                                    qx = wp.float32(point[0])
+                                    qy = wp.float32(point[1])
+                                other = seen_at(geo, view, frame, f, its, point)
                                 if same_surface(geo, view, seen, other):
                                     group = group | (ONE << wp.uint64(r))
                                     mx += qx
@@ -291,11 +305,24 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                                         own += 1.0
                         px = ox / own
                         py = oy / own
+                        point = wp.vec2d(wp.float64(px), wp.float64(py))
                         away = wp.vec2(mx / size - px, my / size - py)
                     done = done | group
                     c = wp.vec3(0.0, 0.0, 0.0)
                     if seen.row == NOTHING:
                         if labels != 1:
+                            if frame.lens >= 0:  # a background lies on the picture, unbent
+                                px = float(0.0)
+                                py = float(0.0)
+                                size = float(0.0)
+                                for r in range(s, count):
+                                    if ((group >> wp.uint64(r)) & ONE) == ONE:
+                                        ry = (r * turn) >> 16
+                                        px += x + (float(r - ry * k) + 0.5) * step
+                                        py += y + (float(ry) + 0.5) * step
+                                        size += 1.0
+                                px = px / size
+                                py = py / size
                             c = background(geo, view, frame, px, py)
                         if labels != 0:
                             depth[pixel] = wp.inf
@@ -307,10 +334,14 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                         q = wp.vec3(px, py, 1.0)
                         surface = Surface()
                         if seen.row >= view.rows:
-                            surface = ground_surface(geo, frame, seen, q)
+                            surface = ground_surface(geo, frame, seen, point)
                         else:
                             surface = mesh_surface(geo, seen, q, count == 1)
                             surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
+                        if frame.lens >= 0:
+                            surface = bent_footprint(
+                                view, frame, f, mine, line, k * view.detail, surface
+                            )
                         surface.du = surface.du * side
                         surface.dv = surface.dv * side
                         ray = frame.camera_ray * q

@@ -41,8 +41,8 @@ class Surface:
 
 
 @wp.func
-def seen_at(geo: Geometry, view: View, frame: FrameData, f: int, at: wp.int64, x: float, y: float) -> Seen:
-    """Resolve the key at offset `at` of frame number f against the ground at image point (x, y)."""
+def seen_at(geo: Geometry, view: View, frame: FrameData, f: int, at: wp.int64, point: wp.vec2d) -> Seen:
+    """Resolve the key at offset `at` of frame number f against the ground at an image point."""
     seen = Seen()
     seen.row = NOTHING
     seen.triangle = 0
@@ -52,7 +52,7 @@ def seen_at(geo: Geometry, view: View, frame: FrameData, f: int, at: wp.int64, x
     if key != EMPTY:
         w = wp.cast(~wp.uint32(key >> wp.uint64(32)), wp.float32)
     plane = frame.ground
-    ground = float(plane[0] * wp.float64(x) + plane[1] * wp.float64(y) + plane[2])
+    ground = float(plane[0] * point[0] + plane[1] * point[1] + plane[2])
     if ground > w * LYING and ground <= frame.inverse_near:
         seen.row = view.rows + f
         seen.w = ground
@@ -72,6 +72,45 @@ def seen_at(geo: Geometry, view: View, frame: FrameData, f: int, at: wp.int64, x
     seen.row = low
     seen.triangle = id - geo.rows[low].first_id
     return seen
+
+
+@wp.func
+def looked_at(view: View, frame: FrameData, f: int, at: wp.int64) -> wp.vec2d:
+    """The straight image point, in pixels, of the sample at offset `at` of frame number f, under a lens."""
+    return view.points[wp.int64(frame.lens - f) * view.per_frame + at]
+
+
+@wp.func
+def bent_footprint(
+    view: View, frame: FrameData, f: int, at: wp.int64, line: int, per_pixel: int, surface: Surface
+) -> Surface:
+    """`surface` with du and dv over one pixel of the picture, where they were over one of the straight image.
+
+    Args:
+        view: the points.
+        frame: its frame.
+        f: its number.
+        at: offset of a sample of it.
+        line: samples in a line.
+        per_pixel: samples along a pixel's side.
+        surface: of that sample.
+    """
+    first = wp.int64(f) * view.per_frame
+    row = int((at - first) / wp.int64(line))
+    column = int((at - first) - wp.int64(row) * wp.int64(line))
+    ahead = wp.where(column + 1 < line, 1, -1)
+    below = wp.where(row + 1 < int(view.per_frame / wp.int64(line)), 1, -1)
+    own = wp.int64(frame.lens) * view.per_frame + at - first
+    p = view.points[own]
+    x = view.points[own + wp.int64(wp.where(line > 1, ahead, 0))] - p
+    y = view.points[own + wp.int64(wp.where(view.per_frame > wp.int64(line), below * line, 0))] - p
+    sx = wp.float64(ahead * per_pixel)
+    sy = wp.float64(below * per_pixel)
+    du = surface.du
+    dv = surface.dv
+    surface.du = du * wp.float32(x[0] * sx) + dv * wp.float32(x[1] * sx)
+    surface.dv = du * wp.float32(y[0] * sy) + dv * wp.float32(y[1] * sy)
+    return surface
 
 
 @wp.func
@@ -130,12 +169,13 @@ def same_surface(geo: Geometry, view: View, a: Seen, b: Seen) -> bool:
 
 
 @wp.func
-def ground_surface(geo: Geometry, frame: FrameData, seen: Seen, q: wp.vec3) -> Surface:
-    """The ground plane along the ray through image point q = (x, y, 1)."""
+def ground_surface(geo: Geometry, frame: FrameData, seen: Seen, point: wp.vec2d) -> Surface:
+    """The ground plane along the ray through an image point."""
     row = geo.rows[seen.row]
     out = Surface()
     plane = frame.ground
-    t = DONE / (plane[0] * wp.float64(q[0]) + plane[1] * wp.float64(q[1]) + plane[2])
+    t = DONE / (plane[0] * point[0] + plane[1] * point[1] + plane[2])
+    q = wp.vec3(wp.float32(point[0]), wp.float32(point[1]), 1.0)
     out.depth = wp.float32(t)
     up = wp.vec3(row.normal[0, 2], row.normal[1, 2], row.normal[2, 2])
     m = row.ray
