@@ -1,4 +1,4 @@
-"""A scene's cameras: orbiting or placed, with a field of view or given intrinsics, pinholes or behind a lens."""
+"""A scene's cameras: orbiting or placed, with a field of view or intrinsics, pinholes or behind a lens."""
 
 from __future__ import annotations
 
@@ -142,9 +142,9 @@ def checked(cameras: Cameras, size: tuple[int, int], indices: NDArray[np.integer
             continue
         degrees = float(np.degrees(np.arctan(reach)))
         if degrees > models.MOST_DEG - 0.5:
-            why = f"the picture reaches further than {models.MOST_DEG:g}° from the lens's axis, which is the most"
+            why = f"the picture reaches further than {models.MOST_DEG:g}° from the lens's axis"
         else:
-            why = f"the lens bends back on itself {degrees:.0f}° from its axis, and the picture reaches that far"
+            why = f"the lens bends back on itself {degrees:.0f}° from its axis, within the picture"
         raise SceneError(
             f"{why} (frame {int(indices[i])}): expected a longer focal length, a smaller fov_deg or milder "
             "coefficients",

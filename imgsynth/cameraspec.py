@@ -1,4 +1,4 @@
-"""The spec of a camera's lens, intrinsics and pose, where a scene gives them instead of an orbit and a field."""
+"""The spec of a camera's lens, and of intrinsics and a pose given instead of a field and an orbit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgsynth.yamlfile import Spec
 
 
 class BrownConradySpec(Spec):
-    """Radial and decentering coefficients of OpenCV's `calibrateCamera`; k4 to k6 are the rational model's."""
+    """Coefficients of OpenCV's `calibrateCamera`; k4 to k6 are those of its rational model."""
 
     k1: Number = leaf(0.0)
     k2: Number = leaf(0.0)

@@ -1,16 +1,16 @@
 """Lens models on arrays: where a ray's image point falls, and which ray an image point sees.
 
-Points are normalized, (x/z, y/z) of the camera's frame: straight ones as a pinhole sees them, bent ones as the
-lens does; K takes either to pixels. A lens is a kind and eight coefficients in OpenCV's order:
+Points are normalized, (x/z, y/z) of the camera's frame: straight ones as a pinhole sees them, bent ones as
+the lens does; K takes either to pixels. A lens is a kind and eight coefficients in OpenCV's order:
 
 - `BROWN_CONRADY`: k1, k2, p1, p2, k3, k4, k5, k6 of OpenCV's `calibrateCamera` (rational model; Brown,
   "Decentering distortion of lenses", Photogrammetric Engineering 32(3), 1966, and Conrady, MNRAS 79, 1919);
-- `KANNALA_BRANDT`: k1..k4 of OpenCV's `fisheye` (Kannala, Brandt, "A generic camera model …", IEEE PAMI 28(8),
-  2006, eq. 6 with k1 = 1 there).
+- `KANNALA_BRANDT`: k1..k4 of OpenCV's `fisheye` (Kannala, Brandt, "A generic camera model …", IEEE PAMI
+  28(8), 2006, eq. 6 with k1 = 1 there).
 
-A polynomial fitted inside a picture bends back on itself somewhere outside. The *field* of a lens is the disc of
-straight points, about the axis, in which it does not, cut at `MOST_DEG` from the axis: only what lies in it is
-seen, and whole objects are measured as far as it goes.
+A polynomial fitted inside a picture bends back on itself somewhere outside. The *field* of a lens is the disc
+of straight points, about the axis, in which it does not, cut at `MOST_DEG` from the axis: only what lies in
+it is seen, and whole objects are measured as far as it goes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _theta(c: F64, t: F64) -> tuple[F64, F64, F64]:
 
 
 def straighten(kind: int, coefficients: ArrayLike, points: ArrayLike, reach: float) -> F64:
-    """Straight points (..., 2) of bent ones (..., 2) under one lens of field radius `reach`; NaN outside of it.
+    """Straight points (..., 2) of bent ones (..., 2) under one lens of field radius `reach`; NaN outside.
 
     Newton's method, each step held inside the field: there the map is one-to-one.
     """
@@ -95,11 +95,14 @@ def straighten(kind: int, coefficients: ArrayLike, points: ArrayLike, reach: flo
                 value, slope, _second = _theta(c, t)
                 t = np.clip(t - (value - radius) / slope, 0.0, most)
             off = np.abs(_theta(c, t)[0] - radius)
-            out = bent * np.where(radius > 1e-9, np.tan(t) / np.where(radius > 1e-9, radius, 1.0), 1.0)[..., None]
+            out = (
+                bent
+                * np.where(radius > 1e-9, np.tan(t) / np.where(radius > 1e-9, radius, 1.0), 1.0)[..., None]
+            )
         else:
             out = _newton(c, bent, _radial(c, bent, reach), reach)
             off = np.linalg.norm(_brown(c, out)[0] - bent, axis=-1)
-        out[~(off < 1e-9)] = np.nan
+        out[~(off < 1e-9 * np.maximum(1.0, np.linalg.norm(bent, axis=-1)))] = np.nan
     return out
 
 
@@ -172,8 +175,8 @@ def reach(kind: int, coefficients: ArrayLike) -> float:
 def bulge(kind: int, coefficients: ArrayLike, radius: float) -> F64:
     """(STEPS + 1,) bounds on the bent map's second derivative within straight radii up to k/STEPS · `radius`.
 
-    A segment of length L within such a radius bends away from its chord by at most L²/8 times that. Of a radial
-    map g(r)·p/r it is at most |g''| + 2 |(g/r)'|; 6 (|p1| + |p2|) bounds what decentering adds.
+    A segment of length L within such a radius bends away from its chord by at most L²/8 times that. Of a
+    radial map g(r)·p/r it is at most |g''| + 2 |(g/r)'|; 6 (|p1| + |p2|) bounds what decentering adds.
     """
     c = np.asarray(coefficients, np.float64)
     fine = 8
@@ -198,7 +201,9 @@ def bulge(kind: int, coefficients: ArrayLike, radius: float) -> F64:
     return np.concatenate([most[:1], most[fine - 1 :: fine]])
 
 
-def project(kind: ArrayLike, coefficients: ArrayLike, k: ArrayLike, points: ArrayLike, field: ArrayLike) -> F64:
+def project(
+    kind: ArrayLike, coefficients: ArrayLike, k: ArrayLike, points: ArrayLike, field: ArrayLike
+) -> F64:
     """Pixels (..., 2) of camera-frame points (..., 3) under lenses and intrinsics K (..., 3, 3).
 
     NaN for points behind the camera (z ≤ 0) and outside of the fields, whose radii are `field` (...,).

@@ -140,7 +140,11 @@ def bent(batch: SceneBatch, frame: int) -> bool:
 
 def straightened(batch: SceneBatch, frame: int, pixels: np.ndarray) -> np.ndarray:
     """(p, 2) normalized straight points of pixels (p, 2) through a frame's lens; NaN outside of its field."""
-    kind, c, k = batch.cameras.lens.kind[frame], batch.cameras.lens.coefficients[frame], batch.cameras.k[frame]
+    kind, c, k = (
+        batch.cameras.lens.kind[frame],
+        batch.cameras.lens.coefficients[frame],
+        batch.cameras.k[frame],
+    )
     until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 500, 1e-15)
     if kind == 1:
         out = cv2.undistortPoints(pixels[:, None], k, c, criteria=until)[:, 0]
@@ -155,7 +159,7 @@ def pictured(batch: SceneBatch, frame: int, points: np.ndarray) -> np.ndarray:
     """(p, 2) pixels of camera-frame points (p, 3), which lie before the camera; NaN outside of the field."""
     k = batch.cameras.k[frame]
     flat = points[:, :2] / points[:, 2:]
-    if not bent(batch, frame):
+    if not bent(batch, frame) or not len(points):
         image = points @ k.T
         return image[:, :2] / image[:, 2:]
     kind, c = batch.cameras.lens.kind[frame], batch.cameras.lens.coefficients[frame]

@@ -1,10 +1,9 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018
 """Lenses as Warp functions: bending image points, and tables of the straight points that samples see.
 
-Models, coefficients and fields are those of `imgsynth.lens`; here a point that lies in no field is (NaN, NaN),
-which no triangle covers.
+Models, coefficients and fields are those of `imgsynth.lens`; here a point that lies in no field is
+(NaN, NaN), which no triangle covers.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ ONE = wp.constant(wp.float64(1.0))
 TWO = wp.constant(wp.float64(2.0))
 SMALL = wp.constant(wp.float64(1e-9))
 NEAR = wp.constant(wp.float64(1e-24))  # squared miss from which a point is found
+WARM = wp.constant(wp.float64(1e-22))
 FOUND = wp.constant(wp.float64(1e-18))  # … and from which it counts as found
 INSIDE = wp.constant(wp.float64(1.0 + 1e-9))
 
@@ -133,7 +133,7 @@ def radial_start(lens: LensData, bent: wp.vec2d) -> wp.vec2d:
 
 @wp.func
 def newton(lens: LensData, bent: wp.vec2d, start: wp.vec2d, rounds: int) -> wp.vec3d:
-    """Newton's method from `start`, steps held in the field and halved where they lead away: (x, y, miss²)."""
+    """Newton's method from `start`, steps held in the field, halved where they lead away: (x, y, miss²)."""
     p = held(start, lens.reach)
     miss = brown(lens.c, p) - bent
     size = wp.dot(miss, miss)
@@ -163,9 +163,9 @@ def unbend(lens: LensData, bent: wp.vec2d, guess: wp.vec2d) -> wp.vec2d:
     nothing = wp.float64(wp.nan)
     if lens.kind == BROWN:
         found = newton(lens, bent, guess, WARM_ROUNDS)
-        if not (found[2] < NEAR * wp.float64(100.0)):
+        if not (found[2] < WARM):
             found = newton(lens, bent, radial_start(lens, bent), ROUNDS)
-        if not (found[2] < FOUND):
+        if not (found[2] < FOUND * wp.max(ONE, wp.dot(bent, bent))):
             return wp.vec2d(nothing, nothing)
         return wp.vec2d(found[0], found[1])
     radius = wp.sqrt(bent[0] * bent[0] + bent[1] * bent[1])
@@ -180,7 +180,7 @@ def unbend(lens: LensData, bent: wp.vec2d, guess: wp.vec2d) -> wp.vec2d:
         if step * step < NEAR:
             break
     miss = theta(lens.c, t)[0] - radius
-    if not (miss * miss < FOUND):
+    if not (miss * miss < FOUND * wp.max(ONE, radius * radius)):
         return wp.vec2d(nothing, nothing)
     return bent * (wp.tan(t) / radius)
 

@@ -105,9 +105,15 @@ def draw_bent(
     if row.two_sided == 0:
         if area * row.flip >= ZERO:
             return
-    if wp.max(x0, wp.max(x1, x2)) < bent.bounds[index, 0] or wp.min(x0, wp.min(x1, x2)) > bent.bounds[index, 2]:
+    if (
+        wp.max(x0, wp.max(x1, x2)) < bent.bounds[index, 0]
+        or wp.min(x0, wp.min(x1, x2)) > bent.bounds[index, 2]
+    ):
         return
-    if wp.max(y0, wp.max(y1, y2)) < bent.bounds[index, 1] or wp.min(y0, wp.min(y1, y2)) > bent.bounds[index, 3]:
+    if (
+        wp.max(y0, wp.max(y1, y2)) < bent.bounds[index, 1]
+        or wp.min(y0, wp.min(y1, y2)) > bent.bounds[index, 3]
+    ):
         return
     box = bent_box(bent, index, piece)
     affine = place.map

@@ -36,7 +36,9 @@ class Outlines:
         for kind, c in zip(self.kind.tolist(), self.c, strict=True):
             if (kind, c.tobytes()) not in known:
                 known[kind, c.tobytes()] = models.reach(kind, c)
-        self.reach = np.array([known[a, b.tobytes()] for a, b in zip(self.kind.tolist(), self.c, strict=True)])
+        self.reach = np.array(
+            [known[a, b.tobytes()] for a, b in zip(self.kind.tolist(), self.c, strict=True)]
+        )
         self.box: F64 = np.full((len(frame), 4), np.nan)
 
     def pixels(self, row: I64, straight: F64) -> F64:
@@ -63,7 +65,7 @@ class Outlines:
         self.grow(row[seen], self.pixels(row[seen], points[seen, :2] / points[seen, 2:]))
 
     def edges(self, row: I64, a: F64, b: F64) -> None:
-        """Take in edges a → b (m, 3), after the corners: cut to what is seen, then followed where they matter."""
+        """Take in edges a → b (m, 3), after the corners: cut to what is seen, followed where they matter."""
         whole = self.inside(row, a) & self.inside(row, b)
         cut = np.flatnonzero(~whole)
         if len(cut):
@@ -131,7 +133,9 @@ class Outlines:
 
     def _follow(self, row: I64, p: F64, q: F64) -> None:
         t = np.linspace(0.0, 1.0, PIECES + 1)[:, None, None]
-        xy = self.pixels(np.tile(row, PIECES + 1), (p + t * (q - p)).reshape(-1, 2)).reshape(PIECES + 1, -1, 2)
+        xy = self.pixels(np.tile(row, PIECES + 1), (p + t * (q - p)).reshape(-1, 2)).reshape(
+            PIECES + 1, -1, 2
+        )
         self.grow(np.tile(row, PIECES + 1), xy.reshape(-1, 2))
         for sign in (1, -1):
             v = sign * xy

@@ -339,9 +339,7 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                             surface = mesh_surface(geo, seen, q, count == 1)
                             surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
                         if frame.lens >= 0:
-                            surface = bent_footprint(
-                                view, frame, f, mine, line, k * view.detail, surface
-                            )
+                            surface = bent_footprint(view, frame, f, mine, line, k * view.detail, surface)
                         surface.du = surface.du * side
                         surface.dv = surface.dv * side
                         ray = frame.camera_ray * q
