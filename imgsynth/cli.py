@@ -60,7 +60,13 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    import logging
+
+    notes = logging.StreamHandler()  # what was repaired in a mesh file, on stderr
+    notes.setFormatter(logging.Formatter("imgsynth: %(message)s"))
+    logger = logging.getLogger("imgsynth.assets")
+    logger.handlers, logger.propagate = [notes], False
+    logger.setLevel(logging.INFO)
 
 
 @app.command()
@@ -241,6 +247,32 @@ def _export(dataset: Path, fmt: str, out: Path) -> None:
 
     formats.exporter(fmt)
     formats.export(Dataset(dataset), fmt, out)
+
+
+@app.command()
+def assets(
+    path: Annotated[Path, typer.Argument(help="A mesh file, or a folder of them.")],
+    test_share: Annotated[
+        float, typer.Option("--test-share", min=0, max=1, help="Share of the assets kept for testing.")
+    ] = 0.2,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what mesh files hold and what had to be repaired: size, triangles, materials, keypoints. Exit 1
+    where one cannot be used.
+    """
+    import logging
+
+    from imgsynth.assetlist import inventory
+
+    logging.getLogger("imgsynth.assets").setLevel(logging.WARNING)  # the list says it all
+    found = inventory(path, test_share)
+    broken = [asset.name for asset in found if asset.error]
+    if as_json:
+        print_json([asset.to_json() for asset in found])
+    else:
+        print("\n".join(line for asset in found for line in asset.lines()))
+    if broken:
+        raise CheckFailed(f"{path}: {len(broken)} of {len(found)} meshes cannot be used")
 
 
 @app.command()

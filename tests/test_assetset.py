@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import trimesh
 import yaml
 
 from imgsynth import assetset, generate, scenefile
+from imgsynth.compose import compose
 from imgsynth.errors import SceneError
 from imgsynth.scene import SceneSpec
 from imgsynth.shapespec import AssetsSpec
@@ -210,3 +212,127 @@ def test_sheets_are_strict(folder: Path, text: str, message: str) -> None:
     with pytest.raises(SceneError) as caught:
         generate.frames(scenefile.load(scene(folder, pick="mug/a.obj")), 0, [0])
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def shown(folder: Path, **thing: Any) -> Any:
+    """One frame of one object that fills the view, without light but what is around."""
+    spec = {
+        "name": "one",
+        "classes": ["thing"],
+        "image": {"size": [32, 32]},
+        "camera": {"distance": 1.0, "elevation_deg": 90, "fov_deg": 30},
+        "light": {"sun": None, "ambient": {"radiance": 1.0}},
+        "background": {"flat": "black"},
+        "objects": {"thing": {"class": "thing", **thing}},
+    }
+    (folder / "scene.yaml").write_text(yaml.safe_dump(spec))
+    return generate.frames(scenefile.load(folder / "scene.yaml"), 0, [0])
+
+
+def halves(folder: Path) -> None:
+    """Two squares side by side, red and blue, seen from above."""
+    (folder / "h.mtl").write_text("newmtl left\nKd 1 0 0\nPr 1\nnewmtl right\nKd 0 0 1\nPr 1\n")
+    (folder / "h.obj").write_text(
+        "mtllib h.mtl\nv -1 -1 0\nv 0 -1 0\nv 0 1 0\nv -1 1 0\nv 1 -1 0\nv 1 1 0\n"
+        "usemtl left\nf 1 2 3 4\nusemtl right\nf 2 5 6 3\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "left", "right"),
+    [
+        ({}, "r", "b"),
+        ({"material": {"roughness": 0.9}}, "r", "b"),  # a key that the file's colours do not fear
+        ({"material": {"color": "#00ff00"}}, "g", "g"),
+        ({"parts": {"right": {"color": "#00ff00"}}}, "r", "g"),
+        ({"parts": {"left": {"color": "#00ff00"}}}, "g", "b"),
+        ({"material": {"color": "#00ff00"}, "parts": {"left": {"roughness": 1}}}, "r", "g"),
+    ],
+)
+def test_the_scene_overrides_a_files_materials_key_by_key(
+    folder: Path, more: dict[str, Any], left: str, right: str
+) -> None:
+    halves(folder)
+    image = shown(folder, shape={"mesh": {"file": "h.obj"}}, **more).images[0]
+    row = image[16].astype(int)
+    # Azimuth -90°, from above: x to the right.
+    assert "rgb"[row[4].argmax()] == left and "rgb"[row[27].argmax()] == right
+
+
+def test_a_files_materials_may_be_left_aside(folder: Path) -> None:
+    halves(folder)
+    image = shown(folder, shape={"mesh": {"file": "h.obj", "materials": "scene"}}).images[0]
+    assert (np.ptp(image[16].astype(int), axis=-1) == 0).all()
+    with pytest.raises(SceneError, match=r"no part 'middle' \(it has left, right\)"):
+        shown(folder, shape={"mesh": {"file": "h.obj"}}, parts={"middle": {}})
+
+
+def composed(path: Path, n: int) -> tuple[Any, Any]:
+    loaded = scenefile.load(path)
+    draws = loaded.plan().sample(0, range(n))
+    return compose(loaded.plan(), draws, folder=loaded.folder), draws
+
+
+def test_keypoints_of_a_sheet_reach_the_renderer_in_metres(folder: Path) -> None:
+    halves(folder)
+    (folder / "h.keypoints.yaml").write_text("keypoints: {corner: [-1, 1, 0], middle: [0, 0, 0]}\n")
+    shown(folder, shape={"mesh": {"file": "h.obj", "unit": "cm"}}, keypoints=["middle", "corner"])
+    points = composed(folder / "scene.yaml", 1)[0].meshes.keypoints
+    assert points.name.tolist() == ["middle", "corner"]
+    assert np.allclose(points.position, [[0, 0, 0], [-0.01, 0.01, 0]])
+
+
+def test_assets_have_keypoints_of_their_own(folder: Path) -> None:
+    want = {"mug/a.obj": 0.01, "mug/b.obj": 0.02, "bowl/c.obj": 0.03}
+    for name, x in want.items():
+        sheet = (folder / "assets" / name).with_suffix(".keypoints.yaml")
+        sheet.write_text(f"keypoints: {{tip: [{x}, 0, 0]}}\n")
+    path = scene(folder, classes="folder")
+    path.write_text(path.read_text().replace("count: 2", "count: 2\n    keypoints: all"))
+    batch, draws = composed(path, 8)
+    picks = draws["objects.thing.shape.assets.pick"]
+    points = batch.meshes.keypoints
+    for k in range(len(batch.instances)):
+        slot = int(batch.instances.path[k][-2])
+        point = points.position[points.start[batch.instances.mesh[k]]]
+        assert point.tolist() == pytest.approx([want[picks[batch.instances.frame[k], slot]], 0, 0])
+
+
+def test_the_command_lists_assets_and_says_what_is_broken(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imgsynth import cli
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["imgsynth", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    code, out, err = run("assets", str(folder / "assets"))
+    assert code == 0 and "mug/a.obj: " in out and "12 triangles, 0.1 × 0.1 × 0.1 m, materials paint" in out
+    (folder / "assets" / "bad.stl").write_bytes(b"solid nothing")
+    code, out, err = run("assets", str(folder / "assets"), "--json")
+    listed = {entry["name"]: entry for entry in json.loads(out)}
+    assert code == 1 and "truncated" in listed["bad.stl"]["error"] and listed["bowl/c.obj"]["triangles"] == 12
+    assert err.strip().endswith("1 of 4 meshes cannot be used") and "\n" not in err.strip()
+    code, out, err = run("assets", str(folder / "nothing"))
+    assert (code, out) == (2, "") and "no such file or folder" in err
+
+
+def test_what_changes_a_mesh_is_said_on_stderr_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imgsynth import cli
+
+    halves(folder)
+    (folder / "h.obj").write_text((folder / "h.obj").read_text() + "f 1 1 2\n")
+    shown(folder, shape={"mesh": {"file": "h.obj", "unit": 0.5}})  # writes the scene
+    (folder / "h.obj").write_text((folder / "h.obj").read_text() + "f 2 2 3\n")  # not the one at hand
+    monkeypatch.setattr(
+        "sys.argv", ["imgsynth", "render", str(folder / "scene.yaml"), "-n", "3", "-o", str(folder / "out")]
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err.count("h.obj: 2 triangles without area dropped") == 1

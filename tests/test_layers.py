@@ -38,7 +38,7 @@ LAYERS = [
         "sensor",
     },
     {"annotate", "splice", "rules", "dataset", "formats"},
-    {"generate", "learn", "evaluate", "report"},
+    {"generate", "learn", "evaluate", "report", "assetlist"},
     {"study", "probe", "console", "analyses", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -35,6 +35,9 @@ def read_material(
         factor, base = glossy.get("diffuseFactor", (1, 1, 1, 1)), glossy.get("diffuseTexture")
         metallic, roughness = 0.0, 1.0 - float(glossy.get("glossinessFactor", 1.0))
         source.note(f"material {name!r}: its specular colour is left out (specular-glossiness)")
+    if (surface := pbr.get("metallicRoughnessTexture")) is not None:
+        means = home.decoded(images.image(surface)[1], "image").mean((0, 1)) / 255
+        roughness, metallic = float(roughness) * float(means[1]), float(metallic) * float(means[2])
     color = np.clip(np.array(factor, np.float64), 0, 1)
     if color.shape != (4,):
         raise ValueError("baseColorFactor has not four values")

@@ -76,10 +76,10 @@ def load_mesh(
         max_bytes: limit on each file.
         texture_px: textures are halved until no side is longer.
 
-    Every repair is logged once at level INFO to `imgsynth.assets`, and kept in `notes`: missing normals are
-    made (smooth, with creases where faces meet at more than 40°) and so are missing uv, vertex colours become
-    a texture, triangles without area are dropped, winding is made consistent and outward, open surfaces
-    become two-sided.
+    Repairs are kept in `notes`, and logged once to `imgsynth.assets` (INFO where they change what one sees,
+    else DEBUG): missing normals are made (smooth, with creases where faces meet at more than 40°) and so are
+    missing uv, vertex colours become a texture, triangles without area are dropped, winding is made
+    consistent and outward, open surfaces become two-sided.
 
     Raises:
         DataError: missing or unreadable file, another kind, nothing in it, too large, or a reference that
@@ -106,8 +106,8 @@ def load_mesh(
     if up_axis is None:
         up_axis = "y" if path.suffix.lower() in (".glb", ".gltf") else "z"
     loaded = _made(home, source, _Y_UP if up_axis == "y" else np.eye(3), scale, size_m, center or "origin")
-    for note in loaded.notes:
-        _log.info("%s: %s", path, note)
+    for note, loud in source.notes.items():
+        _log.log(logging.INFO if loud else logging.DEBUG, "%s: %s", path, note)
     _CACHE.put(path, options, home.used, loaded)
     return loaded
 
@@ -136,6 +136,10 @@ def _made(home: Home, source: Source, turn: F64, scale: float, size_m: float | N
     _remark(source, mesh, size_m)
     slots, materials = _slots(source)
     materials = _paint(home, source, mesh, slots, materials)
+    if bare := int(mesh.bare.sum()):
+        textured = any(materials[k].texture is not None for k in np.unique(slots[mesh.part[mesh.bare]]))
+        which = "no" if mesh.bare.all() else f"{bare} of {len(mesh.bare)} triangles without"
+        source.note(f"{which} texture coordinates: projected along the sides of its box", loud=textured)
     cut = any(m.two_sided and m.alpha_cutoff for m in materials)
     meshes = _welded(mesh, slots[mesh.part], tuple(m.name for m in materials), cut or not mesh.closed)
     return MeshFile(replace(meshes, keypoints=place), materials, tuple(source.notes), mesh.closed)
@@ -213,10 +217,10 @@ def _paint(
             out[slot] = replace(out[slot], color=factor * corner.mean((0, 1)))
             continue
         image, uv = painted(mesh.vertices[mesh.faces[faces]], corner)
-        mesh.uv[faces] = uv
+        mesh.uv[faces], mesh.bare[faces] = uv, False
         large = replace(home, texture_px=1 << 30)  # not to be halved: its texels are the vertices
         out[slot] = replace(out[slot], color=factor, texture=large.chain(image))
-        source.note("vertex colours become a texture of 2 × 2 texels a triangle")
+        source.note("vertex colours become a texture of 2 × 2 texels a triangle", loud=False)
     return tuple(out)
 
 

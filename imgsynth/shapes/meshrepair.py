@@ -24,6 +24,7 @@ class Joined:
     uv: F64  # (f, 3, 2)
     part: I32  # (f,)
     closed: bool
+    bare: NDArray[np.bool_]  # (f,) without texture coordinates in the file
 
 
 def joined(source: Source, where: str) -> Joined:
@@ -53,12 +54,12 @@ def joined(source: Source, where: str) -> Joined:
     faces, part = faces[keep], part[keep]
     unused = len(vertices) - len(np.unique(faces))
     if unused:
-        source.note(f"{_count(unused, 'vertex', 'vertices')} that no triangle uses dropped")
+        source.note(f"{_count(unused, 'vertex', 'vertices')} that no triangle uses dropped", loud=False)
     given = _per_vertex([p.normals for p in parts], start, 3)
     faces, turned = _wound(vertices, faces, position, given, source)
     closed = is_closed(position[faces])
     if not closed:
-        source.note("not closed: drawn from both sides")
+        source.note("not closed: drawn from both sides", loud=False)
     made = creased_normals(vertices, faces, position)
     normals = given[faces]
     normals[turned] *= -1
@@ -66,14 +67,10 @@ def joined(source: Source, where: str) -> Joined:
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = np.where(length > 1e-6, normals / np.maximum(length, 1e-6), made)
     uv = _per_vertex([p.uv for p in parts], start, 2)[faces]
-    bare = ~np.isfinite(uv.reshape(-1, 6)).all(1)
+    bare = np.isnan(uv.reshape(-1, 6).sum(1))
     if bare.any():
         uv[bare] = box_projection(vertices, faces)[bare]
-        source.note(
-            ("no" if bare.all() else f"{int(bare.sum())} of {len(faces)} triangles without")
-            + " texture coordinates: projected along the box's sides"
-        )
-    return Joined(vertices, faces, normals, uv, part, closed)
+    return Joined(vertices, faces, normals, uv, part, closed, bare)
 
 
 def _positions(vertices: F64) -> NDArray[np.intp]:

@@ -42,12 +42,11 @@ class Source:
 
     parts: list[Part] = field(default_factory=list)
     keypoints: dict[str, F64] = field(default_factory=dict)  # name → (3,)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, bool] = field(default_factory=dict)  # what → whether it changes what one sees
 
-    def note(self, text: str) -> None:
-        """Say something once."""
-        if text not in self.notes:
-            self.notes.append(text)
+    def note(self, text: str, *, loud: bool = True) -> None:
+        """Say something once; quietly what is done for many sound meshes."""
+        self.notes[text] = self.notes.get(text, False) or loud
 
 
 @dataclass

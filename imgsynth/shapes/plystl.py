@@ -78,26 +78,23 @@ def read_ply(home: Home, data: bytes) -> Source:
             if faces.ndim == 2 and faces.shape[1] == 4:
                 faces = np.asarray(trimesh.geometry.triangulate_quads(faces), np.int64)
             faces = faces.reshape(-1, 3)
-            vertices = np.asarray(said["vertices"], np.float64)
+            vertices = np.asarray(said["vertices"], np.float64).reshape(-1, 3)
+            count = len(vertices)
+            uv = rows_or_none(getattr(said.get("visual"), "uv", None), count, 2)
+            normals = rows_or_none(said.get("vertex_normals"), count, 3)
+            face_colors = _rgb(said.get("face_colors"), len(faces))
+            colors = _rgb(said.get("vertex_colors"), count)
     except Exception as error:  # its parsers raise whatever a broken file makes them stumble over
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise home.fail(f"cannot be read as a PLY file: broken or truncated ({why})") from None
-    count = len(vertices)
-    uv = rows_or_none(getattr(said.get("visual"), "uv", None), count, 2)
-    normals = rows_or_none(said.get("vertex_normals"), count, 3)
     material = None
     if found := _TEXTURE.search(data[:65536].partition(b"end_header")[0]):
         name = found[1].decode("utf-8", "replace").strip()
         material = FileMaterial(texture=home.file_texture(name))
-    part = Part(vertices, faces, normals, uv, None, material)
-    face_colors = _rgb(said.get("face_colors"), len(faces))
-    if face_colors is not None:
-        part = Part(
-            vertices[faces].reshape(-1, 3), np.arange(3 * len(faces)).reshape(-1, 3), colors=face_colors
-        )
-        part.colors = np.repeat(face_colors, 3, axis=0)
-    else:
-        part.colors = _rgb(said.get("vertex_colors"), count)
+    part = Part(vertices, faces, normals, uv, colors, material)
+    if face_colors is not None and faces.size and faces.min() >= 0 and faces.max() < count:
+        apart = np.arange(3 * len(faces)).reshape(-1, 3)  # a vertex may have many colours
+        part = Part(vertices[faces].reshape(-1, 3), apart, colors=np.repeat(face_colors, 3, axis=0))
     return Source([part])
 
 
@@ -106,4 +103,4 @@ def _rgb(colors: Any, count: int) -> F64 | None:
     if values.ndim != 2 or len(values) != count or values.shape[1] < 3 or count == 0:
         return None
     rgb = values[:, :3].astype(np.float64) / (1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max)
-    return np.asarray(srgb_to_linear(np.clip(rgb, 0, 1)), np.float64)
+    return np.asarray(srgb_to_linear(np.clip(np.nan_to_num(rgb), 0, 1)), np.float64)
