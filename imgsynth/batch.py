@@ -252,6 +252,7 @@ class SceneBatch:
     meshes: MeshPool
     instances: InstanceTable
     outputs: tuple[str, ...] = ()
+    report: Mapping[str, I32] = field(default_factory=dict)  # (n,) what placing has to say of each frame
 
     def __len__(self) -> int:
         return len(self.indices)

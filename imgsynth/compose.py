@@ -79,7 +79,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     cameras = checked(cameras, spec.image.size, draws.indices)
     return SceneBatch(
         draws.indices, spec.image.size, spec.classes, cameras, lights(plan, draws), floor_plane, behind,
-        table, pool, meshes, instances, spec.outputs,
+        table, pool, meshes, instances, spec.outputs, stage.report,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,7 @@ class FrameBatch:
     values: Mapping[str, NDArray[Any]]  # leaf path → (n, ...) sampled values; masked by `active`
     active: Mapping[str, NDArray[np.bool_]]  # leaf path → (n,) whether the leaf's slot is in the frame
     distance: F32 | None = None  # (n, H, W) metres along the ray, inf where nothing is hit; where asked for
+    report: Mapping[str, I32] = field(default_factory=dict)  # (n,) what placing had to say of each frame
     # (n,) with rules: how often the frame was drawn again, and whether it keeps the rules
     attempt: I32 | None = None
     obeys: NDArray[np.bool_] | None = None

@@ -87,6 +87,7 @@ def _drawn(
         instances,
         values,
         active,
+        report=batch.report,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from imgsynth.distributions import Distribution, integer, number, vector
+from imgsynth.distributions import Distribution, integer, number, point, vector
 from imgsynth.leaves import (
     Fraction,
     Name,
@@ -119,6 +119,29 @@ class LookAtSpec(Spec):
         return self
 
 
+class DropSpec(Spec):
+    """Falls from where it is placed and comes to rest on the ground and on the groups named in `onto`, with
+    all other objects that are dropped. Needs the extra `physics`.
+
+    An object starts as high above its place as it needs to be clear of what was placed before. It collides
+    by its convex hull; the objects of `onto` stay, and collide by the hulls of their connected pieces.
+    """
+
+    onto: tuple[str, ...] = ()
+    density: Positive = leaf(1000.0)
+    friction: NonNegative = leaf(0.5)
+
+
+class PhysicsSpec(Spec):
+    """Where dropped objects fall: with `walls`, inside an invisible box of that size in x and y about
+    `center`; for at most `time_s`.
+    """
+
+    walls: Annotated[Distribution, vector(2, gt=0)] | None = None
+    center: Annotated[Distribution, point(2)] = leaf([0.0, 0.0])
+    time_s: Annotated[Distribution, number(gt=0, le=60)] = leaf(5.0)
+
+
 LAYOUTS = ("grid", "ring", "stack", "in_view", "attach")
 # What says itself where the object is, in all three dimensions.
 _WHOLE = ("in_view", "attach")
@@ -134,7 +157,7 @@ class PlaceSpec(Spec):
     out.
 
     At most one of `grid`, `ring`, `stack`, `in_view` and `attach`; `position` is each object's own shift
-    from its place in a grid, ring or stack.
+    from its place in a grid, ring or stack. With `drop` it falls from there.
     """
 
     position: Point = leaf([0.0, 0.0, 0.0])
@@ -149,6 +172,7 @@ class PlaceSpec(Spec):
     in_view: InViewSpec | None = None
     attach: AttachSpec | None = None
     look_at: LookAtSpec | None = None
+    drop: DropSpec | None = None
 
     @property
     def layout(self) -> str | None:
@@ -168,6 +192,10 @@ class PlaceSpec(Spec):
                 raise ValueError(f"{name} does not go with {kind}, which says itself where the object is")
         if self.apart is not None and kind in ("stack", "attach"):
             raise ValueError(f"apart does not go with {kind}, whose objects touch")
+        if self.drop is not None:
+            given = [n for n in ("stack", "attach", "look_at", "on_ground", "apart") if getattr(self, n)]
+            if given:
+                raise ValueError(f"{given[0]} does not go with drop, after which the object lies as it falls")
         if self.look_at is not None:
             if kind == "attach":
                 raise ValueError("look_at does not go with attach, which turns the object itself")

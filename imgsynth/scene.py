@@ -20,7 +20,7 @@ from imgsynth.distributions import (
     number,
     vector,
 )
-from imgsynth.layoutspec import PlaceSpec, RulesSpec
+from imgsynth.layoutspec import PhysicsSpec, PlaceSpec, RulesSpec
 from imgsynth.leaves import (
     PICK,
     SEED,
@@ -322,6 +322,7 @@ class SceneSpec(Spec):
     ground: GroundSpec | None = None
     objects: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ObjectSpec] = {}
     variables: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Number] = {}
+    physics: PhysicsSpec = Field(default_factory=PhysicsSpec)
     rules: RulesSpec | None = None
     sensor: SensorSpec = Field(default_factory=SensorSpec)
     renderer: RendererSpec = Field(default_factory=RendererSpec)

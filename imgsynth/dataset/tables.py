@@ -4,7 +4,8 @@
 of each of its files, then every leaf of the scene by its path, sorted (`is_leaf` tells them apart). A
 vector is a fixed-size list (matrices flattened row by row, their shape in the column's metadata); null
 where the leaf's slot is not in the frame. Where the scene has rules, `attempt` says how often the frame was
-drawn again and `obeys_rules` whether it keeps them.
+drawn again and `obeys_rules` whether it keeps them; where objects are dropped, `fell_away` and `still_moving`
+count those left out for it and those not at rest.
 
 `instances.parquet`, a row an instance, unlabelled (class_id 0) and invisible ones too: see
 `INSTANCE_COLUMNS`.
@@ -68,6 +69,8 @@ def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequen
         "K": (_lists(batch.cameras.k.astype(np.float64)), {"shape": "3,3"}),
         "world_from_camera": (_lists(batch.cameras.world_from_camera.astype(np.float64)), {"shape": "4,4"}),
     }
+    for name, count in batch.report.items():
+        columns[name] = (pa.array(count, pa.int32()), None)
     if batch.attempt is not None and batch.obeys is not None:
         columns["attempt"] = (pa.array(batch.attempt, pa.int32()), None)
         columns["obeys_rules"] = (pa.array(batch.obeys, pa.bool_()), None)

@@ -10,6 +10,7 @@ import numpy as np
 from imgsynth.batch import F64
 from imgsynth.errors import SceneError
 from imgsynth.layout import arrange, surface, view
+from imgsynth.layout.drop import drop
 from imgsynth.layout.order import CAMERA, order
 from imgsynth.layout.scatter import scattered
 from imgsynth.layout.stage import Group, Stage
@@ -34,6 +35,10 @@ def place(stage: Stage, name: str) -> None:
         _stand(stage, group)
         _look(stage, group)
     stage.placed.add(name)
+    if group.spec.place.drop is not None:
+        dropped = [k for k, other in stage.groups.items() if other.spec.place.drop is not None]
+        if stage.placed.issuperset(dropped):
+            drop(stage, dropped)
 
 
 def _base(stage: Stage, group: Group) -> F64 | None:

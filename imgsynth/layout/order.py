@@ -17,6 +17,10 @@ def order(spec: SceneSpec) -> list[str]:
         SceneError: a group that does not exist, or things that are placed by each other.
     """
     needs = {CAMERA: camera_needs(spec)} | {name: _needs(spec, name) for name in spec.objects}
+    dropped = {name for name, obj in spec.objects.items() if obj.place.drop is not None}
+    for name, before in needs.items():
+        if before & dropped:  # what is dropped comes to rest all at once
+            before |= dropped - {name}
     done: list[str] = []
     while len(done) < len(needs):
         ready = next((k for k in needs if k not in done and needs[k] <= set(done)), None)
@@ -50,6 +54,12 @@ def _needs(spec: SceneSpec, name: str) -> set[str]:
             out.add(CAMERA)
         if place.look_at.group is not None:
             out.add(_known(spec, place.look_at.group, f"{path}.look_at.group"))
+    for k, under in enumerate(place.drop.onto if place.drop is not None else ()):
+        _known(spec, under, f"{path}.drop.onto[{k}]")
+        if spec.objects[under].place.drop is not None:
+            message = f"{under!r} is dropped itself; everything dropped collides anyway"
+            raise SceneError(message, path=f"{path}.drop.onto[{k}]")
+        out.add(under)
     return out
 
 

@@ -40,6 +40,12 @@ class Group:
         """Where it stands in the scene file."""
         return f"objects.{self.name}"
 
+    def mesh(self, row: int) -> tuple[F64, NDArray[np.int32]]:
+        """The scaled vertices (v, 3) in the object's frame, and the faces, that a row shows."""
+        built = next(b for b in self.built if row in b.rows)
+        vertices = built.meshes.vertices[built.mesh[np.flatnonzero(built.rows == row)[0]]]
+        return vertices.astype(np.float64) * self.scale[row], built.meshes.faces
+
     def pieces(self, rows: Rows | None = None) -> Iterator[tuple[Rows, Meshes, Rows]]:
         """For some of the group's rows, or all: meshes of one topology after the other, the places among the
         rows (k,) that show one of them, and which (k,).
@@ -64,6 +70,7 @@ class Stage:
     floor: Floor
     cameras: Cameras | None = None
     placed: set[str] = field(default_factory=set)
+    report: dict[str, NDArray[np.int32]] = field(default_factory=dict)  # what to say of each frame, (n,)
 
     def __len__(self) -> int:
         return len(self.draws.indices)
