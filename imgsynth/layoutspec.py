@@ -119,6 +119,33 @@ class LookAtSpec(Spec):
         return self
 
 
+class FlyingSpec(Spec):
+    """Between the camera and the labelled objects: the object's origin is seen at (x, y) as with `in_view`,
+    `depth` of the way from the camera to the nearest labelled object, `clearance` from both. Left out where
+    there is no room. Where nothing is labelled, the camera's target stands in.
+    """
+
+    x: Number = leaf(UNIT)
+    y: Number = leaf(UNIT)
+    depth: Fraction = leaf(UNIT)
+    clearance: NonNegative = leaf(0.0)
+
+
+class OccludeSpec(Spec):
+    """Between the camera and an object of the group `target`, so that it hides `share` of it.
+
+    It stands `along` of the way to the target, on the side of its middle that `side_deg` says (0 = right,
+    90 = below). The k-th object goes to the k-th of the group, or to the one that `pick` in 0..1 picks. Left
+    out where there is no room.
+    """
+
+    target: str
+    share: Fraction
+    along: Annotated[Distribution, number(gt=0, lt=1)] = leaf({"uniform": [0.3, 0.8]})
+    side_deg: Number = leaf({"uniform": [0, 360]})
+    pick: Fraction | None = None
+
+
 class DropSpec(Spec):
     """Falls from where it is placed and comes to rest on the ground and on the groups named in `onto`, with
     all other objects that are dropped. Needs the extra `physics`.
@@ -142,9 +169,11 @@ class PhysicsSpec(Spec):
     time_s: Annotated[Distribution, number(gt=0, le=60)] = leaf(5.0)
 
 
-LAYOUTS = ("grid", "ring", "stack", "in_view", "attach")
+LAYOUTS = ("grid", "ring", "stack", "in_view", "attach", "flying", "occlude")
 # What says itself where the object is, in all three dimensions.
-_WHOLE = ("in_view", "attach")
+_WHOLE = ("in_view", "attach", "flying", "occlude")
+# What goes by what the camera sees.
+IN_SPACE = ("in_view", "flying", "occlude")
 
 
 class PlaceSpec(Spec):
@@ -153,11 +182,11 @@ class PlaceSpec(Spec):
     The shape is first turned so that its named direction `up` points to +z, then by `rotation`, then by
     `yaw_deg` about +z. With `on_ground` its lowest point then touches the ground at position z above it.
     `apart` keeps this gap (metres, on the ground plan; between spheres round them for objects placed
-    `in_view`) to every object placed before; a place is drawn again up to 32 times, then the object is left
-    out.
+    `in_view` or `flying`) to every object placed before; a place is drawn again up to 32 times, then the
+    object is left out.
 
-    At most one of `grid`, `ring`, `stack`, `in_view` and `attach`; `position` is each object's own shift
-    from its place in a grid, ring or stack. With `drop` it falls from there.
+    At most one of `grid`, `ring`, `stack`, `in_view`, `attach`, `flying` and `occlude`; `position` is each
+    object's own shift from its place in a grid, ring or stack. With `drop` it falls from there.
     """
 
     position: Point = leaf([0.0, 0.0, 0.0])
@@ -171,6 +200,8 @@ class PlaceSpec(Spec):
     stack: StackSpec | None = None
     in_view: InViewSpec | None = None
     attach: AttachSpec | None = None
+    flying: FlyingSpec | None = None
+    occlude: OccludeSpec | None = None
     look_at: LookAtSpec | None = None
     drop: DropSpec | None = None
 
@@ -190,15 +221,15 @@ class PlaceSpec(Spec):
             if moved or self.on_ground:
                 name = "position" if moved else "on_ground"
                 raise ValueError(f"{name} does not go with {kind}, which says itself where the object is")
-        if self.apart is not None and kind in ("stack", "attach"):
-            raise ValueError(f"apart does not go with {kind}, whose objects touch")
+        if self.apart is not None and kind in ("stack", "attach", "occlude"):
+            raise ValueError(f"apart does not go with {kind}, which leaves no choice of place")
         if self.drop is not None:
             given = [n for n in ("stack", "attach", "look_at", "on_ground", "apart") if getattr(self, n)]
             if given:
                 raise ValueError(f"{given[0]} does not go with drop, after which the object lies as it falls")
         if self.look_at is not None:
-            if kind == "attach":
-                raise ValueError("look_at does not go with attach, which turns the object itself")
+            if kind in ("attach", "occlude"):
+                raise ValueError(f"look_at does not go with {kind}, which goes by how the object is turned")
             if not self.look_at.level and (self.on_ground or kind == "stack"):
                 raise ValueError(
                     "look_at tilts the object, so it cannot stand on what is below it; "

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from imgsynth.distributions import Distribution, number, vector
+from imgsynth.distributions import Distribution, number, text, vector
 from imgsynth.leaves import Flag, Fraction, Name, NonNegative, Number, Positive, exactly_one, leaf
 from imgsynth.yamlfile import Spec
 
@@ -168,6 +168,17 @@ class StrokesSpec(Spec):
     straighten: Fraction = leaf(0.0)
 
 
+class PrimitiveSpec(Spec):
+    """A plain solid of a kind that may differ from object to object. `size` is (x, y, z); what is round takes
+    its diameter from x, what stands its height from z (a capsule at least its diameter).
+    """
+
+    kind: Annotated[Distribution, text(("ball", "block", "cylinder", "cone", "capsule"))] = leaf(
+        {"choice": ["ball", "block", "cylinder", "cone", "capsule"]}
+    )
+    size: Annotated[Distribution, vector(3, gt=0)]
+
+
 class ShapeSpec(Spec):
     """Exactly one shape."""
 
@@ -178,6 +189,7 @@ class ShapeSpec(Spec):
     disc: DiscSpec | None = None
     quad: QuadSpec | None = None
     plate: PlateSpec | None = None
+    primitive: PrimitiveSpec | None = None
     mesh: MeshSpec | None = None
     assets: AssetsSpec | None = None
     dice: DiceSpec | None = None

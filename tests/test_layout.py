@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsynth import geometry, scenefile
+from imgsynth import generate, geometry, scenefile
 from imgsynth.compose import compose
 from imgsynth.errors import SceneError
 from imgsynth.layout import surface, view
@@ -401,3 +401,85 @@ def test_shared_values_can_be_named_by_each_object_and_have_one_column():
     assert [name for leaf in plan.varying for name in leaf.names() if "radius" in name] == [
         "objects.x.place.ring.radius"
     ]
+
+
+def test_the_flying_are_between_the_camera_and_what_is_labelled():
+    fly = {"count": 6, "shape": {"primitive": {"size": {"uniform": [0.01, 0.05]}}},
+           "place": {"flying": {"clearance": 0.02}, "rotation": "uniform", "apart": 0.005}}  # fmt: skip
+    objects = {
+        "fly": fly,
+        "x": group({"position": {"box": {"low": [-0.3, -0.3, 0], "high": [0.3, 0.3, 0.1]}}}, 3),
+    }
+    b, draws = batch(40, camera={"distance": {"uniform": [0.3, 2]}, "near": 0.05}, objects=objects)
+    shown = 0
+    for i in range(40):
+        eye = b.cameras.world_from_camera[i, :3, 3]
+        local = geometry.transform(
+            geometry.rigid_inverse(b.cameras.world_from_camera[i]), origins(b, i, "fly")
+        )
+        nearest = np.linalg.norm(origins(b, i) - eye, axis=1).min() - np.linalg.norm([0.05, 0.03, 0.02])
+        for k, row in enumerate(rows(b, i, "fly")):
+            shown += 1
+            away = np.linalg.norm(vertices(b, row) - eye, axis=1)
+            ahead = (vertices(b, row) - eye) @ b.cameras.world_from_camera[i, :3, 2]
+            assert ahead.min() > 0.05 + 0.02 - 1e-6
+            assert away.max() < nearest - 0.02 + 1e-6
+            pixel = geometry.project(b.cameras.k[i], local[k : k + 1])[0]
+            assert np.all((pixel >= 0) & (pixel <= 256))
+    assert len(b.report["no_room"]) == 40
+    assert 100 < shown <= 240 - b.report["no_room"].sum()
+    assert b.instances.class_id[b.instances.group == "fly"].max() == 0
+    assert len(draws["objects.fly.shape.primitive.kind"]) == 40
+
+
+def test_primitives_are_of_all_kinds_and_as_large_as_asked():
+    b, draws = batch(60, objects={"x": group({}, 2, {"primitive": {"size": [0.1, 0.2, 0.3]}})})
+    want = {
+        "ball": [0.1] * 3,
+        "block": [0.1, 0.2, 0.3],
+        "cylinder": [0.1, 0.1, 0.3],
+        "cone": [0.1, 0.1, 0.3],
+        "capsule": [0.1, 0.1, 0.3],
+    }
+    kinds = draws["objects.x.shape.primitive.kind"]
+    assert set(kinds.ravel()) == set(want)
+    for i in range(60):
+        for slot, row in enumerate(rows(b, i)):
+            np.testing.assert_allclose(np.ptp(vertices(b, row), axis=0), want[kinds[i, slot]], rtol=1e-5)
+
+
+def test_an_occluder_hides_the_share_asked_for():
+    wall = {
+        "count": 1,
+        "shape": {"box": {"size": [0.2, 0.2, 0.01]}},
+        "scale": {"uniform": [1, 2]},
+        "place": {"occlude": {"target": "x", "share": {"uniform": [0.05, 0.9]}}},
+    }
+    plan = plan_of(image={"size": [160, 160]}, renderer={"samples": 1}, camera={"distance": 1.5}, objects={
+        "x": group({"rotation": "uniform"}, 1, {"dice": {"size": 0.16}}), "wall": wall})  # fmt: skip
+    made = generate.frames(plan, 2, range(40))
+    share = plan.sample(2, range(40))["objects.wall.place.occlude.share"][:, 0]
+    x = made.instances.group == "x"
+    placed = np.isin(made.instances.frame[x], made.instances.frame[~x])
+    assert placed.mean() > 0.6
+    np.testing.assert_array_equal(~placed, made.report["no_room"] > 0)
+    hidden = 1 - made.instances.visible_fraction[x]
+    np.testing.assert_allclose(hidden[placed], share[placed], atol=0.03)
+    assert hidden[~placed].max(initial=0) == 0
+
+
+def test_a_small_occluder_stays_before_the_middle():
+    dot = {
+        "shape": {"sphere": {"radius": 0.01}},
+        "place": {"occlude": {"target": "x", "share": 0.9, "along": 0.5}},
+    }
+    b, _ = batch(
+        5,
+        camera={**CAMERA, "target": [0, 0, 0]},
+        objects={"x": group({}, 1, {"sphere": {"radius": 0.1}}), "dot": dot},
+    )
+    for i in range(5):
+        eye = b.cameras.world_from_camera[i, :3, 3]
+        arm = origins(b, i, "dot")[0] - eye
+        assert arm @ -eye / np.linalg.norm(arm) / np.linalg.norm(eye) > 0.9995
+        assert np.linalg.norm(arm) == pytest.approx(0.5 * np.linalg.norm(eye), rel=1e-2)

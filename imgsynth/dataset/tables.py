@@ -5,7 +5,7 @@ of each of its files, then every leaf of the scene by its path, sorted (`is_leaf
 vector is a fixed-size list (matrices flattened row by row, their shape in the column's metadata); null
 where the leaf's slot is not in the frame. Where the scene has rules, `attempt` says how often the frame was
 drawn again and `obeys_rules` whether it keeps them; where objects are dropped, `fell_away` and `still_moving`
-count those left out for it and those not at rest.
+count those left out for it and those not at rest, and `no_room` those left out of what flies or occludes.
 
 `instances.parquet`, a row an instance, unlabelled (class_id 0) and invisible ones too: see
 `INSTANCE_COLUMNS`.

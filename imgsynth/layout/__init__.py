@@ -11,6 +11,7 @@ from imgsynth.batch import F64
 from imgsynth.errors import SceneError
 from imgsynth.layout import arrange, surface, view
 from imgsynth.layout.drop import drop
+from imgsynth.layout.occlude import occlude
 from imgsynth.layout.order import CAMERA, order
 from imgsynth.layout.scatter import scattered
 from imgsynth.layout.stage import Group, Stage
@@ -28,6 +29,8 @@ def place(stage: Stage, name: str) -> None:
     group = stage.groups[name]
     if group.spec.place.attach is not None:
         _attach(stage, group)
+    elif group.spec.place.occlude is not None:
+        occlude(stage, group)
     else:
         base = _base(stage, group)
         position = scattered(stage, group, base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imgsynth.errors import SceneError
+from imgsynth.layoutspec import IN_SPACE
 from imgsynth.scene import SceneSpec
 from imgsynth.yamlfile import nearest
 
@@ -40,13 +41,17 @@ def camera_needs(spec: SceneSpec) -> set[str]:
 def _needs(spec: SceneSpec, name: str) -> set[str]:
     place, path = spec.objects[name].place, f"objects.{name}.place"
     out: set[str] = set()
-    if place.in_view is not None:
+    if place.layout in IN_SPACE:
         if spec.camera.framing is not None:
             raise SceneError(
                 "goes by what the camera sees, which camera.framing changes afterwards: leave one out",
-                path=f"{path}.in_view",
+                path=f"{path}.{place.layout}",
             )
         out.add(CAMERA)
+    if place.flying is not None:
+        out |= set(labelled(spec)) - {name}
+    if place.occlude is not None:
+        out.add(_known(spec, place.occlude.target, f"{path}.occlude.target"))
     if place.attach is not None:
         out.add(_known(spec, place.attach.to, f"{path}.attach.to"))
     if place.look_at is not None:
@@ -61,6 +66,15 @@ def _needs(spec: SceneSpec, name: str) -> set[str]:
             raise SceneError(message, path=f"{path}.drop.onto[{k}]")
         out.add(under)
     return out
+
+
+def labelled(spec: SceneSpec) -> list[str]:
+    """The groups that what is flying keeps before: labelled, and not flying or hiding others themselves."""
+    return [
+        name
+        for name, obj in spec.objects.items()
+        if obj.labelled and obj.place.flying is None and obj.place.occlude is None
+    ]
 
 
 def _known(spec: SceneSpec, name: str, path: str) -> str:

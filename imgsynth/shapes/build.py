@@ -48,6 +48,8 @@ def build(shape: ShapeSpec, read: Read, m: int, folder: Path | None, path: str) 
             return (_from_file(shape.mesh, folder or Path(), file, file.parent, np.arange(m)),)
         if shape.assets is not None:
             return _from_assets(shape.assets, read("assets.pick").astype(str), folder or Path())
+        if shape.primitive is not None:
+            return _primitives(read("primitive.kind").astype(str), read("primitive.size"))
         return (_from_parameters(kind, shape, read, m),)
     except SceneError as error:
         if error.file is not None:  # a sheet beside a mesh: its own line says more
@@ -61,6 +63,25 @@ def _from_parameters(kind: str, shape: ShapeSpec, read: Read, m: int) -> Built:
     keep, mesh = _distinct(list(values.values()), m)
     chosen = {name: value[keep] for name, value in values.items()}
     return Built(_shape(kind, shape, chosen), mesh, np.arange(m))
+
+
+def _primitives(kinds: NDArray[np.str_], size: F64) -> tuple[Built, ...]:
+    """One Built for each kind that some row has; a block for none."""
+    from imgsynth.shapes import solids
+
+    wide, high = size[:, 0] / 2, size[:, 2]
+    makers: dict[str, Callable[[NDArray[np.intp]], Meshes]] = {
+        "ball": lambda rows: solids.sphere(wide[rows]),
+        "block": lambda rows: solids.box(size[rows]),
+        "cylinder": lambda rows: solids.cylinder(wide[rows], high[rows]),
+        "cone": lambda rows: solids.cone(wide[rows], high[rows]),
+        "capsule": lambda rows: solids.capsule(wide[rows], np.maximum(high - 2 * wide, 0.0)[rows]),
+    }
+    built = []
+    for kind in np.unique(kinds).tolist() or ["block"]:
+        rows = np.flatnonzero(kinds == kind)
+        built.append(Built(makers[kind](rows), np.arange(len(rows)), rows))
+    return tuple(built)
 
 
 def _distinct(values: list[NDArray[Any]], m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
