@@ -311,6 +311,10 @@ LAYOUTS = {
     "stack": {"stack": {"gap": {"uniform": [0, 0.1]}}},
     "in_view": {"in_view": {"distance": {"uniform": [0.5, 1]}}, "apart": 0.01},
     "attach": {"attach": {"to": "t", "surface": {"uniform": [0, 1]}, "pick": {"uniform": [0, 1]}}},
+    "flying": {"flying": {"clearance": {"uniform": [0, 0.01]}}, "apart": 0.001},
+    "occlude": {
+        "occlude": {"target": "t", "share": {"uniform": [0.1, 0.5]}, "along": {"uniform": [0.2, 0.5]}}
+    },
     "look_at": {
         "position": {"box": {"low": [-1, -1, 0], "high": [1, 1, 0]}},
         "look_at": {"point": {"box": {"low": [-1, -1, 0], "high": [1, 1, 1]}}},

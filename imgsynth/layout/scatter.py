@@ -54,8 +54,12 @@ def scattered(stage: Stage, group: Group, base: F64 | None) -> F64:
 def _room(stage: Stage, group: Group, ball: F64) -> NDArray[np.bool_]:
     """(n, slots) whether a flying object has room; the report counts those without."""
     assert stage.cameras is not None
-    clear = stage.table(group, "place.flying.clearance")
-    room = _nearest(stage)[:, None] - stage.cameras.near[:, None] >= 2 * (ball + clear)
+    read, size = stage.read(group, "place.flying"), stage.plan.spec.image.size
+    pixel = np.stack([read("x") * size[1], read("y") * size[0]], -1)
+    slant = np.ones(ball.shape)
+    slant[group.frame, group.slot] = view.rays(stage.cameras, group.frame, pixel)[:, 2]
+    margin = ball + stage.table(group, "place.flying.clearance")
+    room = _nearest(stage)[:, None] - margin >= (stage.cameras.near[:, None] + margin) / slant
     without = (stage.draws.active(group.name) & ~room).sum(1).astype(np.int32)
     stage.report["no_room"] = stage.report.get("no_room", np.zeros(len(stage), np.int32)) + without
     return np.asarray(room)
@@ -74,38 +78,46 @@ def _nearest(stage: Stage) -> F64:
 
 
 def _law(stage: Stage, group: Group, base: F64 | None, ball: F64) -> tuple[list[str], _Where]:
-    """The leaves that positions come from, and how."""
+    """The leaves that positions come from, and how; `ball` (n, slots) is the objects' reach."""
     path = f"{group.path}.place"
     if group.spec.place.in_view is not None:
-        cameras, size = stage.cameras, stage.plan.spec.image.size
-        assert cameras is not None
-
-        def seen(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
-            pixel = np.stack([values[0] * size[1], values[1] * size[0]], -1)
-            return view.in_view(cameras, frames, pixel, values[2])
-
-        return [f"{path}.in_view.{name}" for name in ("x", "y", "distance")], seen
-
+        return [f"{path}.in_view.{name}" for name in ("x", "y", "distance")], _seen(stage)
     if group.spec.place.flying is not None:
-        cameras, size, far = stage.cameras, stage.plan.spec.image.size, _nearest(stage)
-        clear = stage.table(group, "place.flying.clearance")
-        assert cameras is not None
-
-        def between(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
-            pixel = np.stack([values[0] * size[1], values[1] * size[0]], -1)
-            margin = ball[frames, slot] + clear[frames, slot]
-            # The near plane is farther along a slanting ray.
-            start = (cameras.near[frames] + margin) / view.rays(cameras, frames, pixel)[:, 2]
-            way = np.maximum(far[frames] - margin - start, 0.0)
-            return view.in_view(cameras, frames, pixel, start + values[2] * way)
-
-        return [f"{path}.flying.{name}" for name in ("x", "y", "depth")], between
+        return [f"{path}.flying.{name}" for name in ("x", "y", "depth")], _between(stage, group, ball)
 
     def shifted(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
         own = values[0].astype(np.float64)
         return own if base is None else base[frames, slot] + own
 
     return [f"{path}.position"], shifted
+
+
+def _seen(stage: Stage) -> _Where:
+    cameras, size = stage.cameras, stage.plan.spec.image.size
+    assert cameras is not None
+
+    def seen(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
+        pixel = np.stack([values[0] * size[1], values[1] * size[0]], -1)
+        return view.in_view(cameras, frames, pixel, values[2])
+
+    return seen
+
+
+def _between(stage: Stage, group: Group, ball: F64) -> _Where:
+    cameras, size, far = stage.cameras, stage.plan.spec.image.size, _nearest(stage)
+    clear = stage.table(group, "place.flying.clearance")
+    assert cameras is not None
+
+    def between(slot: int, frames: Rows, values: Sequence[NDArray[Any]]) -> F64:
+        pixel = np.stack([values[0] * size[1], values[1] * size[0]], -1)
+        margin = ball[frames, slot] + clear[frames, slot]
+        # The near plane is farther along a slanting ray.
+        start = (cameras.near[frames] + margin) / view.rays(cameras, frames, pixel)[:, 2]
+        stop = far[frames] - margin
+        away = start + values[2] * np.maximum(stop - start, 0.0)
+        return view.in_view(cameras, frames, pixel, np.maximum(np.minimum(away, stop), 0.0))
+
+    return between
 
 
 def _again(stage: Stage, path: str, slot: int, attempt: int, frames: Rows) -> NDArray[Any] | None:
