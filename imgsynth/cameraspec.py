@@ -1,10 +1,10 @@
-"""The spec of a camera's lens, and of intrinsics and a pose given instead of a field and an orbit."""
+"""The spec of a camera's lens, of intrinsics and a pose given as such, and of effects by name."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from imgsynth.distributions import Distribution, vector
 from imgsynth.leaves import Number, Point, Positive, exactly_one, leaf
@@ -100,3 +100,26 @@ class PoseSpec(Spec):
     def _one(self) -> PoseSpec:
         exactly_one(self, tuple(type(self).model_fields))
         return self
+
+
+class EffectSpec(Spec):
+    """An albumentations transform by its name, with its own options, applied with probability `p`.
+
+    Its options stand beside `name` and `p`, as in {name: RandomFog, p: 0.5, alpha_coef: 0.1}.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=60)]
+    p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        own = {k: v for k, v in data.items() if k in ("name", "p", "options")}
+        beside = {k: v for k, v in data.items() if k not in own}
+        given = own.get("options", {})
+        if not isinstance(given, dict):
+            return data
+        return {**own, "options": {**given, **beside}}

@@ -29,7 +29,7 @@ from imgsynth.plan import Draws, Plan, Reader, Sampler
 from imgsynth.render import Renderer
 from imgsynth.rules import obeyed
 from imgsynth.scene import SceneSpec
-from imgsynth.sensor import SensorSettings, expose
+from imgsynth.sensor import Effects, SensorSettings, expose
 from imgsynth.version import __version__
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
@@ -75,6 +75,7 @@ def _drawn(
     buffers = _renderer(device).render(batch, spec.renderer.samples, spec.renderer.detail)
     instances, semantic = annotate(batch, buffers)
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
+    images = _effects(scene, plan).apply(images, seed, draws.indices)
     values, active = _columns(plan, draws)
     return FrameBatch(
         draws.indices,
@@ -123,6 +124,13 @@ def _sensor(plan: Plan, draws: Draws) -> SensorSettings:
         "channels": plan.spec.image.channels,
     }
     return SensorSettings.neutral(len(draws.indices), **leaves, **shared)
+
+
+def _effects(scene: scenefile.Scene | Plan, plan: Plan) -> Effects:
+    try:
+        return Effects(plan.spec.sensor.effects)
+    except SceneError as error:
+        raise (error if isinstance(scene, Plan) else scene.located(error)) from None
 
 
 def _columns(plan: Plan, draws: Draws) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -201,12 +209,16 @@ def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler, d
     """Compose one frame, so that a bad value, a missing asset or device is said before any file is made."""
     if device != "cpu":
         _renderer(device)
-    _composed(loaded, loaded.plan(), seed, [index], sampler)
+    plan = loaded.plan()
+    _composed(loaded, plan, seed, [index], sampler)
+    _effects(loaded, plan)
 
 
-def _versions() -> dict[str, str]:
+def _versions(spec: SceneSpec) -> dict[str, str]:
     """Of everything that a file's bytes depend on."""
     names = {"numpy": "numpy", "opencv": "opencv-python-headless", "pyarrow": "pyarrow", "warp": "warp-lang"}
+    if spec.sensor.effects:
+        names["albumentations"] = "albumentations"
     return {"imgsynth": __version__, **{name: metadata.version(package) for name, package in names.items()}}
 
 
@@ -216,7 +228,7 @@ def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str
         name=spec.name, spec=spec.canonical(), spec_digest=spec.digest(), seed=seed, start=start, count=n,
         part_size=part_size(spec), size=spec.image.size, channels=spec.image.channels, classes=spec.classes,
         outputs=spec.outputs, sampler=sampler, renderer="raster", samples=spec.renderer.samples,
-        device=device.partition(":")[0], versions=_versions(), licences=spec.licences,
+        device=device.partition(":")[0], versions=_versions(spec), licences=spec.licences,
     )  # fmt: skip
 
 

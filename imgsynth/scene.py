@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from imgsynth.cameraspec import IntrinsicsSpec, LensSpec, PoseSpec
+from imgsynth.cameraspec import EffectSpec, IntrinsicsSpec, LensSpec, PoseSpec
 from imgsynth.distributions import (
     Distribution,
     integer,
@@ -239,19 +239,24 @@ class SensorSpec(Spec):
     exposure_ev: Number = leaf(0.0)
     white_balance: Annotated[Distribution, vector(3, gt=0)] = leaf([1.0, 1.0, 1.0])
     saturation: NonNegative = leaf(1.0)
+    chromatic: Annotated[Distribution, vector(2, gt=-0.2, lt=0.2)] = leaf([0.0, 0.0])
     blur_px: NonNegative = leaf(0.0)
     motion_px: NonNegative = leaf(0.0)
     motion_deg: Number = leaf(0.0)
+    vignetting: Annotated[Distribution, number(ge=0, lt=1)] = leaf(0.0)
+    vignette_terms: Annotated[Distribution, vector(3)] = leaf([0.0, 0.0, 0.0])
     shot_noise: NonNegative = leaf(0.0)
     read_noise: NonNegative = leaf(0.0)
     mosaic: Annotated[Distribution, integer(ge=0, le=4)] = leaf(0)
     contrast: Positive = leaf(1.0)
     black_level: Fraction = leaf(0.0)
+    filmic: Fraction = leaf(0.0)
     sharpen: NonNegative = leaf(0.0)
     jpeg_quality: Annotated[Distribution, integer(ge=0, le=100)] = leaf(0)
     tone: Literal["srgb", "linear"] = "srgb"
     invert: bool = False
     native_resize: Literal["linear", "area"] = "linear"
+    effects: tuple[EffectSpec, ...] = ()
 
 
 def _perfect_square(samples: int) -> int:

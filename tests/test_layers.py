@@ -47,6 +47,7 @@ ENGINES = {
     "torch": {"learn", "study"},
     "torchvision": {"learn", "dataset"},
     "warp": {"render"},
+    "albumentations": {"sensor"},
     "matplotlib": {"report"},
 }
 # Reading any of these would make a frame or a file depend on more than (spec, seed, index).

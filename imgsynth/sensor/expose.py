@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from imgsynth import seeding
 from imgsynth.batch import F32, U8
 from imgsynth.color import linear_to_srgb, luminance
+from imgsynth.sensor.glass import aberrated, vignetted
 from imgsynth.sensor.optics import blur, mosaicked, motion_blur, resized, resolve, sharpened, to_grid
 from imgsynth.sensor.scan import scan
 from imgsynth.sensor.settings import SensorSettings
@@ -69,13 +70,17 @@ def _chunks(n: int, samples: int) -> Iterator[slice]:
 def _develop(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any]) -> U8:
     """Steps 3 to 7, on what `_collect` gives."""
     signal = _expose(_veil(signal, s.veil), s)
+    if s.channels == 3:
+        signal = aberrated(signal, s.chromatic)
     signal = motion_blur(blur(signal, s.blur_px), s.motion_px, s.motion_deg)
+    signal = vignetted(signal, s.vignetting, s.vignette_terms)
     signal = _add_noise(signal, s, seed, indices)
     if s.channels == 3:
         signal = mosaicked(signal, s.mosaic)
     signal = _contrast(signal, s.contrast)
     if np.any(s.black_level):
         signal = signal + s.black_level[:, None, None, None]
+    signal = _filmic(signal, s.filmic)
     image = sharpened(_encode(signal, s.tone), s.sharpen)
     if s.invert:
         image = 255 - image
@@ -164,6 +169,19 @@ def _contrast(signal: NDArray[np.floating], exponent: F32) -> NDArray[np.floatin
         return signal
     out = signal.copy()
     out[which] = np.maximum(signal[which] / MIDDLE_GREY, 0) ** exponent[which, None, None, None] * MIDDLE_GREY
+    return out
+
+
+def _filmic(signal: NDArray[np.floating], share: F32) -> NDArray[np.floating]:
+    """Narkowicz, "ACES filmic tone mapping curve", 2016: x (2.51 x + 0.03) / (x (2.43 x + 0.59) + 0.14)."""
+    which = np.flatnonzero(share > 0)
+    if len(which) == 0:
+        return signal
+    x = np.maximum(signal[which], 0)
+    curve = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
+    mix = share[which, None, None, None]
+    out = signal.copy()
+    out[which] = (1 - mix) * signal[which] + mix * curve
     return out
 
 
