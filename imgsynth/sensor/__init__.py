@@ -15,11 +15,11 @@ In this order, each step skipped where its settings are neutral:
    the corners by the cos⁴ law; `vignette_terms` is the radial polynomial instead, or beside it).
 6. Noise in linear light: normal, of the variance of Poisson counts and a normal readout,
    `shot_noise` · signal + `read_noise`² (Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP
-   17(10), 2008). With `mosaic` each pixel then keeps one colour of a Bayer filter and gets the others from its
-   neighbours: fine strokes take on false colours.
+   17(10), 2008). With `mosaic` each pixel then keeps one colour of a Bayer filter and gets the others from
+   its neighbours: fine strokes take on false colours.
 7. Contrast: 0.18·(signal/0.18)^`contrast`, plus `black_level`; `filmic` of a filmic curve. Clip to [0, 1],
-   tone curve, 8-bit rounding, `sharpen` (the difference from a Gaussian blur of 1 pixel, so many times, is added), `invert`, JPEG round
-   trip at `jpeg_quality`.
+   tone curve, 8-bit rounding, `sharpen` (the difference from a Gaussian blur of 1 pixel, so many times, is
+   added), `invert`, JPEG round trip at `jpeg_quality`.
 8. With `native_px`: the resize to the picture's size that a data set's maker did (`native_resize`).
 9. Effects: albumentations' transforms of the 8-bit picture (`imgsynth.sensor.effects`).
 
