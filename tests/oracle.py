@@ -334,10 +334,14 @@ def silhouette_box(batch: SceneBatch, row: int) -> np.ndarray | None:
 
 def _bent_box(batch: SceneBatch, frame: int, corners: np.ndarray) -> np.ndarray | None:
     """By brute force: many points of each triangle's edges and inside, those that are seen."""
-    steps = 200 if len(corners) < 100 else 12
-    t = np.linspace(0, 1, steps)
-    b, c = (v[np.add.outer(t, t) <= 1 + 1e-9] for v in np.meshgrid(t, t, indexing="ij"))
-    inside = np.tensordot(np.stack([1 - b - c, b, c], 1), corners, ([1], [1])).reshape(-1, 3)
+    near = batch.cameras.near[frame]
+    cut = (corners[..., 2].min(1) < near) & (corners[..., 2].max(1) >= near)
+    points = []
+    for some, steps in ((corners[cut], 300), (corners[~cut], 200 if len(corners) < 100 else 12)):
+        t = np.linspace(0, 1, steps)
+        b, c = (v[np.add.outer(t, t) <= 1 + 1e-9] for v in np.meshgrid(t, t, indexing="ij"))
+        points.append(np.tensordot(np.stack([1 - b - c, b, c], 1), some, ([1], [1])).reshape(-1, 3))
+    inside = np.concatenate(points)
     inside = inside[inside[:, 2] >= batch.cameras.near[frame]]
     image = pictured(batch, frame, inside) if len(inside) else np.zeros((0, 2))
     image = image[np.isfinite(image).all(1)]

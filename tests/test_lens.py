@@ -6,12 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Grid, straightened, trace
 
-from imgsynth import geometry, lens
+from imgsynth import generate, geometry, lens
 from imgsynth.compose import compose
 from imgsynth.errors import SceneError
 from imgsynth.render import renderer
@@ -217,3 +218,21 @@ def test_rays_of_pixels():
     rows = np.zeros(50, int)
     got = lens.look(cameras.lens.kind[rows], cameras.lens.coefficients[rows], cameras.k[rows], pixel)
     np.testing.assert_allclose(got, straightened(batch, 0, pixel), atol=1e-9)
+
+
+def test_a_dataset_says_what_lens_it_has(tmp_path):
+    """A frame's K, lens and coefficients, read back from the file, take a pixel to the ray that saw it."""
+    spec = scene({"fov_deg": 55, "lens": {"brown_conrady": {"k1": {"uniform": [-0.2, 0.1]}, "p2": 0.01}}})
+    generate.render(spec, 3, tmp_path / "set", workers=1)
+    rows = pq.read_table(tmp_path / "set" / "frames.parquet").to_pylist()
+    assert [row["lens"] for row in rows] == ["brown_conrady"] * 3
+    for row in rows:
+        assert row["lens_coefficients"][0] == row["camera.lens.brown_conrady.k1"]
+        assert row["lens_coefficients"][3] == 0.01
+    assert "lens" not in pq.read_schema(plain_set(tmp_path)).names
+
+
+def plain_set(root: Path) -> Path:
+    """frames.parquet of a scene with a pinhole."""
+    generate.render(scene({}), 1, root / "plain", workers=1)
+    return root / "plain" / "frames.parquet"

@@ -59,6 +59,9 @@ INSTANCE_COLUMNS: dict[str, str] = {
     "confidence": "1 where they are exact",
 }
 
+LENSES = ("pinhole", "brown_conrady", "fisheye")
+"""Column `lens` of scenes with one; `lens_coefficients` are eight numbers in OpenCV's order."""
+
 
 def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequence[bytes]]) -> pa.Table:
     """A row a frame of the batch; `digests` holds the SHA-256 of each frame's file by kind."""
@@ -71,6 +74,10 @@ def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequen
     }
     for name, count in batch.report.items():
         columns[name] = (pa.array(count, pa.int32()), None)
+    if batch.cameras.lens is not None:
+        names = pa.array([LENSES[kind] for kind in batch.cameras.lens.kind.tolist()], pa.string())
+        columns["lens"] = (names, None)
+        columns["lens_coefficients"] = (_lists(batch.cameras.lens.coefficients.astype(np.float64)), None)
     if batch.attempt is not None and batch.obeys is not None:
         columns["attempt"] = (pa.array(batch.attempt, pa.int32()), None)
         columns["obeys_rules"] = (pa.array(batch.obeys, pa.bool_()), None)
