@@ -79,6 +79,10 @@ class TexturePool:
 
     Texture t has levels first_level[t] .. first_level[t+1]-1; level l is `level_size[l]` (height, width)
     texels starting at `level_start[l]`, row 0 at the top (v = 1). Level 0 is the image itself.
+
+    Textures that a material uses for data are not sRGB: `surface_texture` holds values / 255, averaged as
+    they are; `normal_texture` holds unit normals as 128 + 127 · (x, y, z), and in alpha 255 · (1 - s), where
+    s² is the variance of slopes that averaging took away (Toksvig, "Mipmapping normal maps", 2005).
     """
 
     texels: U8  # (texels, 4)
@@ -100,10 +104,44 @@ class TexturePool:
         )
 
 
+PATTERN_KINDS = ("fbm", "worley", "checker", "stripes", "wood", "marble", "brick", "gradient")
+FBM, WORLEY, CHECKER, STRIPES, WOOD, MARBLE, BRICK, RAMP = range(8)
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """`p` procedural patterns of two colours, worked out by the renderer at the points it sees.
+
+    The pattern's own point is `frame` · x + `offset`, x the point in the object's frame, its scale applied
+    (metres; of the ground: world), or (u, v, 0) in repeats of the texture where `mapped`. What each kind
+    makes of it: `imgsynth.render.patterns`; columns that a kind has no use for are ignored.
+    """
+
+    kind: I32  # (p,) index into PATTERN_KINDS
+    mapped: NDArray[np.bool_]  # (p,)
+    frame: F32  # (p, 3, 3)
+    offset: F32  # (p, 3)
+    color_a: F32  # (p, 3)
+    color_b: F32  # (p, 3)
+    seed: NDArray[np.uint32]  # (p,)
+    octaves: I32  # (p,)
+    gain: F32  # (p,) of an octave's amplitude on the last's
+    contrast: F32  # (p,) fbm
+    warp: F32  # (p,) wood, marble
+    mortar: F32  # (p,) brick: share of a course's height
+    variation: F32  # (p,) brick: how much brighter or darker single bricks are
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
 @dataclass(frozen=True)
 class Materials:
     """Metallic-roughness materials (glTF 2.0 §3.9): base colour is multiplied by the texture where there is
-    one.
+    one, and by the pattern.
+
+    What stands after `alpha_cutoff` may be left out: no such texture, no coat, no pattern. Textures named in
+    `normal_texture` and `surface_texture` hold data, not colours; see `TexturePool`.
     """
 
     base_color: F32  # (A, 3)
@@ -113,6 +151,31 @@ class Materials:
     texture: I32  # (A,) -1 = none
     uv_scale: F32  # (A, 2) texture repeats per unit of uv
     alpha_cutoff: F32  # (A,) texture alpha below it is not there, for colour and labels alike; 0 = opaque
+    normal_texture: I32 = None  # type: ignore[assignment]  # (A,) tangent space, +y along v
+    normal_scale: F32 = None  # type: ignore[assignment]  # (A,) of its x and y
+    surface_texture: I32 = None  # type: ignore[assignment]  # (A,) green · roughness, blue · metallic
+    emission_texture: I32 = None  # type: ignore[assignment]  # (A,) · emission
+    clearcoat: F32 = None  # type: ignore[assignment]  # (A,) KHR_materials_clearcoat: weight, 0 = none
+    clearcoat_roughness: F32 = None  # type: ignore[assignment]  # (A,) perceptual
+    pattern: I32 = None  # type: ignore[assignment]  # (A,) row of `patterns`, -1 = none
+    patterns: Patterns | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.metallic)
+        for names, value in (
+            (("normal_texture", "surface_texture", "emission_texture", "pattern"), np.int32(-1)),
+            (("clearcoat", "clearcoat_roughness"), np.float32(0)),
+            (("normal_scale",), np.float32(1)),
+        ):
+            for name in names:
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, np.full(count, value))
+
+    @property
+    def plain(self) -> bool:
+        """Whether all are constants and at most a base-colour texture."""
+        textures = (self.normal_texture, self.surface_texture, self.emission_texture, self.pattern)
+        return not (any(np.any(t >= 0) for t in textures) or np.any(self.clearcoat > 0))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from imgsynth.batch import PATTERN_KINDS
 from imgsynth.distributions import Distribution, integer, text
-from imgsynth.leaves import PICK, SEED, Color, Fraction, Name, NonNegative, Positive, Seed, exactly_one, leaf
+from imgsynth.leaves import (
+    PICK,
+    SEED,
+    Color,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    Rotation,
+    Seed,
+    exactly_one,
+    leaf,
+)
 from imgsynth.yamlfile import Spec
 
 
@@ -51,9 +64,40 @@ class TextureSpec(Spec):
         return self
 
 
+class PatternSpec(Spec):
+    """A procedural pattern of two colours (multiplied with the material's own), worked out where it is seen.
+
+    `scale` is the length of a cell, a check, a pair of stripes, a growth ring, the way from vein to vein, a
+    brick or the whole gradient: in metres of the object, or with `space: uv` in repeats of the texture.
+    `rotation` turns the pattern in the object: wood grows along its x; stripes, veins and the gradient follow
+    each other along it. `octaves` and `gain` shape fbm and marble, `contrast` fbm; `warp` bends wood and
+    marble; `mortar` is a share of a course's height, `variation` how much single bricks differ. See
+    docs/matter.md.
+    """
+
+    kind: Annotated[Distribution, text(PATTERN_KINDS)] = leaf("fbm")
+    a: Color = leaf("white")
+    b: Color = leaf("#606060")
+    scale: Positive = leaf(0.05)
+    seed: Seed = leaf(SEED)
+    space: Literal["object", "uv"] = "object"
+    rotation: Rotation | None = None
+    octaves: Annotated[Distribution, integer(ge=1, le=10)] = leaf(5)
+    gain: Fraction = leaf(0.5)
+    contrast: NonNegative = leaf(1.5)
+    warp: NonNegative = leaf(0.3)
+    mortar: Fraction = leaf(0.15)
+    variation: Fraction = leaf(0.2)
+
+
 class MaterialSpec(Spec):
     """Metallic-roughness (glTF 2.0): `repeat` is texture repeats per unit of uv; texels with alpha below
     `alpha_cutoff` are not there.
+
+    `normal` is a normal map in tangent space (green along v), its slopes times `normal_scale`; `surface`
+    holds roughness in green and metal in blue, which `roughness` and `metallic` multiply (1 unless given);
+    `emission_texture` is multiplied by `emission` (1 unless given; without it the emission has the base
+    colour). `clearcoat` lays a clear lacquer over it all.
     """
 
     color: Color = leaf("#c8c8c8")
@@ -61,5 +105,30 @@ class MaterialSpec(Spec):
     roughness: Fraction = leaf(0.6)
     emission: NonNegative = leaf(0.0)
     texture: TextureSpec | None = None
+    normal: TextureSpec | None = None
+    normal_scale: NonNegative = leaf(1.0)
+    surface: TextureSpec | None = None
+    emission_texture: TextureSpec | None = None
+    pattern: PatternSpec | None = None
+    clearcoat: Fraction = leaf(0.0)
+    clearcoat_roughness: Fraction = leaf(0.05)
     repeat: Positive = leaf(1.0)
     alpha_cutoff: Fraction = leaf(0.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _factors(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        ones: dict[str, Any] = {}
+        if data.get("surface") is not None:
+            ones |= {"roughness": 1.0, "metallic": 1.0}
+        if data.get("emission_texture") is not None:
+            ones["emission"] = 1.0
+        return {**ones, **data}
+
+    @model_validator(mode="after")
+    def _normals_are_pictures(self) -> MaterialSpec:
+        if self.normal is not None and self.normal.noise is not None:
+            raise ValueError("normal: expected an image, svg or folder: noise makes colours, not normals")
+        return self

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, I32, U8, Materials, TexturePool
+from imgsynth import geometry, seeding
+from imgsynth.batch import CHECKER, F64, I32, PATTERN_KINDS, RAMP, U8, Materials, Patterns, TexturePool
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import DataError, SceneError
-from imgsynth.materialspec import MaterialSpec, NoiseTextureSpec, TextureSpec
+from imgsynth.materialspec import MaterialSpec, NoiseTextureSpec, PatternSpec, TextureSpec
 from imgsynth.shapes.filematerial import FileMaterial
-from imgsynth.textures import Chain, list_images, load_chain, noise_texture, pool
+from imgsynth.textures import Chain, Role, build_mips, list_images, load_chain, noise_texture, pool
 from imgsynth.yamlfile import nearest
 
 Read = Callable[[str], NDArray[Any]]
@@ -38,17 +40,18 @@ class TextureTable:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._chains: list[U8 | Chain] = []
-        self._files: dict[tuple[Path, tuple[int, int]], int] = {}
+        self._files: dict[tuple[Path, tuple[int, int], Role], int] = {}
         self._held: dict[int, int] = {}  # id of a chain in _chains, which keeps it alive → its place
 
-    def rows(self, spec: TextureSpec, read: Read, m: int) -> I32:
+    def rows(self, spec: TextureSpec, read: Read, m: int, role: Role = "color") -> I32:
         """Texture ids (m,) for the rows of a material."""
         if spec.folder is not None:
             named = None if spec.file is None else read("file").astype(str)
-            return self.pick(spec.folder, read("pick"), spec.svg_size, named)
+            return self.pick(spec.folder, read("pick"), spec.svg_size, named, role)
         if spec.noise is not None:
-            return self._noise(spec.noise, lambda name: read(f"noise.{name}"), m)
-        return np.full(m, self.file(self.folder / str(spec.image or spec.svg), spec.svg_size), np.int32)
+            return self._noise(spec.noise, lambda name: read(f"noise.{name}"), m, role)
+        path = self.folder / str(spec.image or spec.svg)
+        return np.full(m, self.file(path, spec.svg_size, role), np.int32)
 
     def pick(
         self,
@@ -56,6 +59,7 @@ class TextureTable:
         u: NDArray[Any],
         svg_size: tuple[int, int] = (256, 256),
         named: NDArray[Any] | None = None,
+        role: Role = "color",
     ) -> I32:
         """Ids (m,) of the image of the folder that each u in [0, 1] picks, in the order of their names; of
         those `named` (m,) where given: NAME.svg, NAME.b.svg … are variants of one name.
@@ -74,15 +78,15 @@ class TextureTable:
             rows = np.arange(len(u)) if named is None else np.flatnonzero(named == name)
             which = among[np.minimum((u[rows] * len(among)).astype(int), len(among) - 1)]
             for k in np.unique(which):
-                out[rows[which == k]] = self.file(files[k], svg_size)
+                out[rows[which == k]] = self.file(files[k], svg_size, role)
         return out
 
-    def file(self, path: Path, svg_size: tuple[int, int]) -> int:
+    def file(self, path: Path, svg_size: tuple[int, int], role: Role = "color") -> int:
         """The id of an image file's texture."""
-        key = (path, svg_size)
+        key = (path, svg_size, role)
         if key not in self._files:
             self._files[key] = len(self._chains)
-            self._chains.append(load_chain(path, svg_size=svg_size))
+            self._chains.append(load_chain(path, svg_size=svg_size, role=role))
         return self._files[key]
 
     def image(self, chain: Chain) -> int:
@@ -101,7 +105,7 @@ class TextureTable:
         """All textures with their mip chains."""
         return pool(self._chains) if self._chains else TexturePool.empty()
 
-    def _noise(self, spec: NoiseTextureSpec, read: Read, m: int) -> I32:
+    def _noise(self, spec: NoiseTextureSpec, read: Read, m: int, role: Role = "color") -> I32:
         """One texture for each distinct set of parameters."""
         kinds, kind = np.unique(read("kind").astype(str), return_inverse=True)
         parameters = np.concatenate(
@@ -121,7 +125,8 @@ class TextureTable:
                 size=spec.size,
             )
             ids[here] = np.arange(len(here)) + len(self._chains)
-            self._chains.extend(made)
+            chains = made if role == "color" else [tuple(build_mips(image, role)) for image in made]
+            self._chains.extend(chains)
         return ids[where.reshape(m)]
 
 
@@ -130,55 +135,113 @@ class MaterialTable:
 
     def __init__(self, textures: TextureTable) -> None:
         self._textures = textures
-        self._columns: list[tuple[NDArray[Any], ...]] = []
+        self._parts: list[Materials] = []
         self._count = 0
 
     def add(self, spec: MaterialSpec, read: Read, m: int, *, own: FileMaterial | None = None) -> I32:
         """Material ids (m,) for m rows. `own` is a mesh file's, for what the scene does not give."""
+        own = own or FileMaterial()
 
-        def value(name: str, given: Any) -> NDArray[Any]:
+        def value(name: str, given: Any = None) -> NDArray[Any]:
             """The scene's values, or the file's where it has one and the scene is silent."""
             if given is None or name in spec.model_fields_set:
                 return srgb_to_linear(read(name)) if name == "color" else read(name)
             return np.broadcast_to(given, (m, *np.shape(given)))
 
-        own = own or FileMaterial()
+        def textures(name: str, role: Role, given: Chain | None) -> I32:
+            wanted: TextureSpec | None = getattr(spec, name)
+            if wanted is not None:
+                return self._textures.rows(wanted, lambda leaf: read(f"{name}.{leaf}"), m, role)
+            return np.full(m, -1 if given is None else self._textures.image(given), np.int32)
+
         base = value("color", own.color)
-        if spec.texture is not None:
-            textures = self._textures.rows(spec.texture, lambda name: read(f"texture.{name}"), m)
+        glow = own.emission if "emission" not in spec.model_fields_set else None
+        if glow is None:
+            lit = spec.emission_texture is None and own.emission_texture is None
+            emission = read("emission")[:, None] * (base if lit else np.ones(3))
         else:
-            textures = np.full(m, -1 if own.texture is None else self._textures.image(own.texture), np.int32)
-        repeat = np.repeat(read("repeat")[:, None], 2, 1)
-        glows = own.emission is not None and "emission" not in spec.model_fields_set
-        emission = value("emission", own.emission) if glows else read("emission")[:, None] * base
-        cutoff = value("alpha_cutoff", None if spec.texture is not None else own.alpha_cutoff)
-        metallic, roughness = value("metallic", own.metallic), value("roughness", own.roughness)
-        self._columns.append((base, metallic, roughness, emission, textures, repeat, cutoff))
+            emission = value("emission", glow)
+        pattern = spec.pattern
+        part = Materials(
+            _f32(base), _f32(value("metallic", own.metallic)), _f32(value("roughness", own.roughness)),
+            _f32(emission), textures("texture", "color", own.texture),
+            _f32(np.repeat(read("repeat")[:, None], 2, 1)),
+            _f32(value("alpha_cutoff", None if spec.texture is not None else own.alpha_cutoff)),
+            normal_texture=textures("normal", "normal", own.normal),
+            normal_scale=_f32(value("normal_scale", own.normal_scale)),
+            surface_texture=textures("surface", "data", own.surface),
+            emission_texture=textures("emission_texture", "color", own.emission_texture),
+            clearcoat=_f32(value("clearcoat", own.clearcoat)),
+            clearcoat_roughness=_f32(value("clearcoat_roughness", own.clearcoat_roughness)),
+            pattern=np.arange(m, dtype=np.int32) if pattern else np.full(m, -1, np.int32),
+            patterns=_patterns(pattern, lambda leaf: read(f"pattern.{leaf}"), m) if pattern else None,
+        )  # fmt: skip
+        self._parts.append(part)
         self._count += m
         return np.arange(self._count - m, self._count, dtype=np.int32)
 
     def table(self) -> Materials:
         """All materials so far; one grey one where nobody asked, so that there is always a row 0."""
-        columns = (
-            self._columns
-            if self._count
-            else [
-                (
-                    np.full((1, 3), 0.5),
-                    np.zeros(1),
-                    np.ones(1),
-                    np.zeros((1, 3)),
-                    np.full(1, -1),
-                    np.ones((1, 2)),
-                    np.zeros(1),
-                )
-            ]
-        )
-        color, metallic, roughness, emission, texture, repeat, cutoff = (
-            np.concatenate(c) for c in zip(*columns, strict=True)
-        )
-        f32 = np.float32
+        if not self._count:
+            one = np.ones(1, np.float32)
+            return Materials(
+                0.5 * np.ones((1, 3), np.float32), 0 * one, one, np.zeros((1, 3), np.float32),
+                np.full(1, -1, np.int32), np.ones((1, 2), np.float32), 0 * one,
+            )  # fmt: skip
+        patterns = [part.patterns for part in self._parts if part.patterns is not None]
+        first = np.cumsum([0] + [0 if p.patterns is None else len(p.patterns) for p in self._parts])
+        columns = {
+            f.name: np.concatenate([getattr(part, f.name) for part in self._parts])
+            for f in fields(Materials)
+            if f.name not in ("pattern", "patterns")
+        }
         return Materials(
-            color.astype(f32), metallic.astype(f32), roughness.astype(f32), emission.astype(f32),
-            texture.astype(np.int32), repeat.astype(f32), cutoff.astype(f32),
-        )  # fmt: skip
+            **columns,
+            pattern=np.concatenate(
+                [
+                    np.where(p.pattern >= 0, p.pattern + k, -1)
+                    for p, k in zip(self._parts, first, strict=False)
+                ]
+            ).astype(np.int32),
+            patterns=_joined(Patterns, patterns) if patterns else None,
+        )
+
+
+Table = TypeVar("Table")
+
+
+def _joined(kind: type[Table], parts: list[Table]) -> Table:
+    """Tables of one kind end to end, column by column."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    return kind(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _f32(values: NDArray[Any]) -> NDArray[np.float32]:
+    return values.astype(np.float32)
+
+
+def _patterns(spec: PatternSpec, read: Read, m: int) -> Patterns:
+    """The patterns of m rows: turned, scaled, and moved by a hash of their seeds so that no edge of a pattern
+    falls on a face of an object by rule; over texture coordinates, and for gradients, they start at 0.
+    """
+    mapped = spec.space == "uv"
+    kind = np.array([PATTERN_KINDS.index(k) for k in read("kind").astype(str)], np.int32)
+    seed = read("seed").astype(np.uint64)
+    turn = np.tile(np.eye(3), (m, 1, 1))
+    if spec.rotation is not None:
+        turn = np.swapaxes(geometry.quat_to_matrix(read("rotation")), 1, 2)
+    still = (kind == RAMP) | (mapped & (kind >= CHECKER))
+    return Patterns(
+        kind, np.full(m, mapped), _f32(turn / read("scale")[:, None, None]),
+        _f32(np.where(still[:, None], 0.0, _shifts(seed))), _f32(srgb_to_linear(read("a"))),
+        _f32(srgb_to_linear(read("b"))), seed.astype(np.uint32), read("octaves").astype(np.int32),
+        _f32(read("gain")), _f32(read("contrast")), _f32(read("warp")), _f32(read("mortar")),
+        _f32(read("variation")),
+    )  # fmt: skip
+
+
+def _shifts(seed: NDArray[np.uint64]) -> F64:
+    """(m, 3) in 0..32, hashed from seeds."""
+    key = np.full(1, 0x5EED, np.uint64)
+    words = [seeding.threefry2x64(key, key, seed, np.full(1, k, np.uint64))[0] for k in range(3)]
+    return np.stack([(w >> np.uint64(40)).astype(np.float64) * (32 / 2**24) for w in words], 1)

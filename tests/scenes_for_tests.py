@@ -112,6 +112,13 @@ class Material:
     texture: int = -1
     uv_scale: Sequence[float] = (1.0, 1.0)
     alpha_cutoff: float = 0.0
+    normal_texture: int = -1
+    normal_scale: float = 1.0
+    surface_texture: int = -1
+    emission_texture: int = -1
+    clearcoat: float = 0.0
+    clearcoat_roughness: float = 0.0
+    pattern: int = -1
 
 
 @dataclass
@@ -219,7 +226,7 @@ def make_batch(
     meshes: Sequence[Mesh],
     size: tuple[int, int] = (64, 64),
     materials: Sequence[Material] = (Material(),),
-    textures: Sequence[np.ndarray] = (),
+    textures: Sequence[np.ndarray] | TexturePool = (),
 ) -> SceneBatch:
     f32 = np.float32
     n = len(shots)
@@ -292,8 +299,15 @@ def make_batch(
             np.array([m.texture for m in materials], np.int32),
             np.array([m.uv_scale for m in materials], f32),
             np.array([m.alpha_cutoff for m in materials], f32),
+            np.array([m.normal_texture for m in materials], np.int32),
+            np.array([m.normal_scale for m in materials], f32),
+            np.array([m.surface_texture for m in materials], np.int32),
+            np.array([m.emission_texture for m in materials], np.int32),
+            np.array([m.clearcoat for m in materials], f32),
+            np.array([m.clearcoat_roughness for m in materials], f32),
+            np.array([m.pattern for m in materials], np.int32),
         ),
-        textures=texture_pool(textures),
+        textures=textures if isinstance(textures, TexturePool) else texture_pool(textures),
         meshes=pool,
         instances=table,
     )

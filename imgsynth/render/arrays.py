@@ -38,6 +38,7 @@ class Row:
     light: wp.mat33d  # object point to (x, y, height towards the sun), metres
     light_offset: wp.vec3d
     normal: wp.mat33  # object normal to camera
+    scale: wp.vec3  # of the object
 
 
 @wp.struct
@@ -51,6 +52,46 @@ class Material:
     roughness: wp.float32
     alpha_cutoff: wp.float32
     texture: wp.int32  # -1 = none
+    needs: wp.int32  # NEEDS_UV, NEEDS_POINT, NEEDS_SLOPE added up
+
+
+NEEDS_UV, NEEDS_POINT, NEEDS_SLOPE = 1, 2, 4
+"""What a material wants to know of a surface point: texture coordinates; the point in its object's frame; the
+directions in which the texture coordinates grow."""
+
+
+@wp.struct
+class Finish:
+    """What a material has beyond constants and a base-colour texture."""
+
+    normal_texture: wp.int32  # -1 = none, as of all textures
+    surface_texture: wp.int32
+    emission_texture: wp.int32
+    pattern: wp.int32
+    first_layer: wp.int32
+    last_layer: wp.int32
+    normal_scale: wp.float32
+    coat: wp.float32
+    coat_rough: wp.float32
+
+
+@wp.struct
+class PatternRow:
+    """A procedural pattern; see `batch.Patterns`."""
+
+    frame: wp.mat33  # object metres, or texture coordinates, to the pattern's own units
+    offset: wp.vec3
+    color_a: wp.vec3
+    color_b: wp.vec3
+    kind: wp.int32
+    mapped: wp.int32  # 1 = over texture coordinates
+    octaves: wp.int32
+    seed: wp.uint32
+    gain: wp.float32
+    contrast: wp.float32
+    warp: wp.float32
+    mortar: wp.float32
+    variation: wp.float32
 
 
 @wp.struct
@@ -94,6 +135,8 @@ class Geometry:
     rows: wp.array(dtype=Row)
     slot_materials: wp.array2d(dtype=wp.int32)  # (rows, slots)
     materials: wp.array(dtype=Material)
+    finishes: wp.array(dtype=Finish)  # per material, where some material needs it
+    patterns: wp.array(dtype=PatternRow)
     texels: wp.array(dtype=wp.uint32)  # R, G, B, A from the lowest byte
     first_level: wp.array(dtype=wp.int32)  # per texture
     level_start: wp.array(dtype=wp.int64)

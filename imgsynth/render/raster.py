@@ -23,9 +23,10 @@ from imgsynth.batch import F64, I64, SceneBatch
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
-from imgsynth.render import amodal, setup
-from imgsynth.render.arrays import FrameData, Geometry, Material, Placement, Row, Target, View, pack
+from imgsynth.render import amodal, finishes, setup
+from imgsynth.render.arrays import FrameData, Geometry, Placement, Row, Target, View, pack
 from imgsynth.render.curved import rasterize_bent
+from imgsynth.render.finish import plain_matter, rich_matter
 from imgsynth.render.lenses import Lenses
 from imgsynth.render.lightdata import bounding_spheres, lighting, needs_lamps, ray_meshes
 from imgsynth.render.memory import Memory
@@ -136,19 +137,7 @@ class RasterRenderer:
         geo.uv = up(pool.uv, wp.vec2)
         geo.faces = up(pool.faces, wp.vec3i)
         geo.slots = up(pool.slots, wp.int32)
-        geo.materials = up(
-            pack(
-                Material,
-                base_color=mat.base_color,
-                emission=mat.emission,
-                uv_scale=mat.uv_scale,
-                metallic=mat.metallic,
-                roughness=mat.roughness,
-                alpha_cutoff=mat.alpha_cutoff,
-                texture=mat.texture,
-            ),
-            Material,
-        )
+        finishes.upload(self.memory, geo, mat)
         geo.texels = up(np.ascontiguousarray(tex.texels).view("<u4").reshape(-1), wp.uint32)
         geo.first_level = up(tex.first_level, wp.int32)
         geo.level_start = up(tex.level_start, wp.int64)
@@ -346,5 +335,6 @@ class _Round:
         cells = pixels * detail * detail
         base = self.out.albedo
         albedo = color[:0] if base is None else base[first : first + pixels]
-        kernel = shade_kernel(self.lighting, with_albedo=base is not None and labels != 0)
+        matter = plain_matter if self.run.batch.materials.plain else rich_matter
+        kernel = shade_kernel(self.lighting, matter, with_albedo=base is not None and labels != 0)
         self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])

@@ -111,6 +111,7 @@ def row_fields(run: Run, rows: Tables) -> Arrays:
         "light": np.concatenate([light[frame] @ (world[:, :3, :3] * scale[:, None, :]), light]),
         "light_offset": np.einsum("nij,nj->ni", light[owner], lit),
         "normal": np.concatenate([turn / scale[:, None, :], np.swapaxes(camera, 1, 2)]),
+        "scale": np.concatenate([scale, np.ones((n, 3))]),
     }
 
 

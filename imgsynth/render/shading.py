@@ -17,7 +17,7 @@ from typing import Any
 import warp as wp
 
 from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
-from imgsynth.render.finish import Matter, plain_matter
+from imgsynth.render.finish import Matter, coat_of, plain_matter
 from imgsynth.render.surfaces import (
     NOTHING,
     Seen,
@@ -225,6 +225,8 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
         with_albedo: the labels include the base colour.
     """
 
+    coated = matter is not plain_matter
+
     @wp.kernel(module="unique", module_options=OPTIONS)
     def shade(
         geo: Geometry,
@@ -338,10 +340,13 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                         else:
                             surface = mesh_surface(geo, seen, q, count == 1)
                             surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
+                            surface.point = surface.point + surface.dx * away[0] + surface.dy * away[1]
                         if frame.lens >= 0:
                             surface = bent_footprint(view, frame, f, mine, line, k * view.detail, surface)
                         surface.du = surface.du * side
                         surface.dv = surface.dv * side
+                        surface.dx = surface.dx * side
+                        surface.dy = surface.dy * side
                         ray = frame.camera_ray * q
                         v = -unit(ray)
                         n = facing(surface.normal, v)
@@ -357,6 +362,13 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                                 at = ray * surface.depth
                                 where = wp.vec2(px, py)
                                 c = lighting(geo, view, frame, seen, surface, m, m.normal, v, at, where)
+                                if wp.static(coated):
+                                    if m.coat > 0.0:
+                                        lacquer = coat_of(m, n)
+                                        over = lighting(
+                                            geo, view, frame, seen, surface, lacquer, n, v, at, where
+                                        )
+                                        c = c + (over - c) * m.coat
                         if labels != 0:
                             depth[pixel] = surface.depth
                             normal[pixel] = n

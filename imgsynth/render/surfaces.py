@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
+from imgsynth.render.arrays import (
+    NEEDS_POINT,
+    NEEDS_SLOPE,
+    NEEDS_UV,
+    OPTIONS,
+    FrameData,
+    Geometry,
+    View,
+)
 
 wp.set_module_options(OPTIONS)
 
@@ -15,6 +23,9 @@ EMPTY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 NOTHING = wp.constant(-1)
 DONE = wp.constant(wp.float64(1.0))
 LYING = wp.constant(1.0 + 1.0e-6)  # what lies on the ground, to rounding, is seen on it, not speckled by it
+UV = wp.constant(NEEDS_UV)
+POINT = wp.constant(NEEDS_POINT)
+SLOPE = wp.constant(NEEDS_SLOPE)
 SAME_FACE = wp.constant(0.9)  # cosine from which neighbouring faces share one shading point
 
 
@@ -38,6 +49,13 @@ class Surface:
     du: wp.vec2  # change over one pixel in x
     dv: wp.vec2  # and in y
     material: wp.int32
+    # Where the material needs it:
+    point: wp.vec3  # object frame, scaled: metres
+    dx: wp.vec3  # its change over one pixel in x
+    dy: wp.vec3  # and in y
+    across: wp.vec3  # normal of the plane in that frame, any length
+    slope_u: wp.vec3  # gradient of u in the camera's frame, any length
+    slope_v: wp.vec3  # and of v
 
 
 @wp.func
@@ -154,7 +172,7 @@ def same_surface(geo: Geometry, view: View, a: Seen, b: Seen) -> bool:
         return False
     material = geo.slot_materials[a.row, slot]
     if material >= 0:
-        if geo.materials[material].texture >= 0:
+        if (geo.materials[material].needs & UV) != 0:
             # Texture coordinates run on from one triangle to another only where they share a vertex.
             p = geo.faces[first + a.triangle]
             q = geo.faces[first + b.triangle]
@@ -183,15 +201,22 @@ def ground_surface(geo: Geometry, frame: FrameData, seen: Seen, point: wp.vec2d)
     out.normal = wp.where(d[2] > 0.0, -up, up)  # from below, the plane's other side is seen
     out.face_normal = up
     out.material = geo.slot_materials[seen.row, 0]
-    if geo.materials[out.material].texture >= 0:
-        out.uv = wp.vec2(
-            wp.float32(row.origin[0] + t * wp.float64(d[0])), wp.float32(row.origin[1] + t * wp.float64(d[1]))
-        )
+    needs = geo.materials[out.material].needs
+    if needs != 0:
         # Moving one pixel moves the hit along the ray too, so that it stays in the plane.
         sx = m[2, 0] / d[2]
         sy = m[2, 1] / d[2]
+        px = wp.float32(row.origin[0] + t * wp.float64(d[0]))
+        py = wp.float32(row.origin[1] + t * wp.float64(d[1]))
+        out.uv = wp.vec2(px, py)
         out.du = wp.vec2(m[0, 0] - d[0] * sx, m[1, 0] - d[1] * sx) * out.depth
         out.dv = wp.vec2(m[0, 1] - d[0] * sy, m[1, 1] - d[1] * sy) * out.depth
+        out.point = wp.vec3(px, py, wp.float32(frame.ground_height))
+        out.dx = wp.vec3(out.du[0], out.du[1], 0.0)
+        out.dy = wp.vec3(out.dv[0], out.dv[1], 0.0)
+        out.across = wp.vec3(0.0, 0.0, 1.0)
+        out.slope_u = wp.vec3(row.normal[0, 0], row.normal[1, 0], row.normal[2, 0])
+        out.slope_v = wp.vec3(row.normal[0, 1], row.normal[1, 1], row.normal[2, 1])
     return out
 
 
@@ -236,18 +261,28 @@ def mesh_surface(geo: Geometry, seen: Seen, q: wp.vec3, exact: bool) -> Surface:
         out.normal = -out.normal  # seen from behind
     out.material = geo.slot_materials[seen.row, geo.slots[index]]
     if out.material >= 0:
-        if geo.materials[out.material].texture >= 0:
-            ua = geo.uv[ia]
-            ub = geo.uv[ib] - ua
-            uc = geo.uv[ic] - ua
-            out.uv = ua + ub * fb + uc * fc
+        needs = geo.materials[out.material].needs
+        if needs != 0:
             toward = wp.where(wp.abs(toward) < 1.0e-30, 1.0e-30, toward)
             px = wp.vec3(row.ray[0, 0], row.ray[1, 0], row.ray[2, 0])
             py = wp.vec3(row.ray[0, 1], row.ray[1, 1], row.ray[2, 1])
             px = (px - d * (wp.dot(px, g) / toward)) * t
             py = (py - d * (wp.dot(py, g) / toward)) * t
-            out.du = ub * wp.dot(px, gb) + uc * wp.dot(px, gc)
-            out.dv = ub * wp.dot(py, gb) + uc * wp.dot(py, gc)
+            if (needs & UV) != 0:
+                ua = geo.uv[ia]
+                ub = geo.uv[ib] - ua
+                uc = geo.uv[ic] - ua
+                out.uv = ua + ub * fb + uc * fc
+                out.du = ub * wp.dot(px, gb) + uc * wp.dot(px, gc)
+                out.dv = ub * wp.dot(py, gb) + uc * wp.dot(py, gc)
+                if (needs & SLOPE) != 0:
+                    out.slope_u = row.normal * (gb * ub[0] + gc * uc[0])
+                    out.slope_v = row.normal * (gb * ub[1] + gc * uc[1])
+            if (needs & POINT) != 0:
+                out.point = wp.cw_mul(a + ab * fb + ac * fc, row.scale)
+                out.dx = wp.cw_mul(px, row.scale)
+                out.dy = wp.cw_mul(py, row.scale)
+                out.across = wp.cw_div(g, row.scale)
     return out
 
 

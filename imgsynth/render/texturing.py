@@ -70,18 +70,19 @@ def bilinear(geo: Geometry, level: int, u: float, v: float, clamped: bool) -> wp
     return top * (1.0 - fy) + low * fy
 
 
-@wp.func
-def filtered(geo: Geometry, texture: int, uv: wp.vec2, du: wp.vec2, dv: wp.vec2, clamped: bool) -> wp.vec3:
-    """Texture colour over a pixel's footprint: trilinear, with taps along the footprint's long axis.
+@wp.struct
+class Footprint:
+    """How a texture is sampled over a pixel: taps along an axis, from two levels."""
 
-    Args:
-        geo: the textures.
-        texture: which one.
-        uv: point, v downwards, in texture widths.
-        du: change of uv over one pixel in x.
-        dv: change of uv over one pixel in y.
-        clamped: hold the border instead of repeating.
-    """
+    axis: wp.vec2
+    taps: wp.int32
+    level: wp.int32  # the finer of the two
+    blend: wp.float32  # with the coarser
+
+
+@wp.func
+def footprint(geo: Geometry, texture: int, du: wp.vec2, dv: wp.vec2) -> Footprint:
+    """The footprint of a pixel over which uv changes by du in x and by dv in y."""
     first = geo.first_level[texture]
     levels = geo.first_level[texture + 1] - first
     size = geo.level_size[first]
@@ -95,21 +96,83 @@ def filtered(geo: Geometry, texture: int, uv: wp.vec2, du: wp.vec2, dv: wp.vec2,
         long = b
         short = a
     short = wp.max(wp.max(short, long / MAX_TAPS), 1.0)
-    taps = int(wp.clamp(wp.ceil(long / short - 0.01), 1.0, MAX_TAPS))
     lod = wp.clamp(log2_fast(short), 0.0, float(levels - 1))
     if short < 1.001:
         lod = 0.0
     level = int(wp.floor(lod))
-    blend = lod - float(level)
+    out = Footprint()
+    out.axis = axis
+    out.taps = int(wp.clamp(wp.ceil(long / short - 0.01), 1.0, MAX_TAPS))
+    out.level = first + level
+    out.blend = lod - float(level)
+    return out
+
+
+@wp.func
+def filtered(geo: Geometry, texture: int, uv: wp.vec2, du: wp.vec2, dv: wp.vec2, clamped: bool) -> wp.vec3:
+    """Texture colour over a pixel's footprint: trilinear, with taps along the footprint's long axis.
+
+    Args:
+        geo: the textures.
+        texture: which one.
+        uv: point, v downwards, in texture widths.
+        du: change of uv over one pixel in x.
+        dv: change of uv over one pixel in y.
+        clamped: hold the border instead of repeating.
+    """
+    over = footprint(geo, texture, du, dv)
     total = wp.vec3(0.0, 0.0, 0.0)
-    for i in range(taps):
-        p = uv + axis * ((float(i) + 0.5) / float(taps) - 0.5)
-        if blend > 0.0:
-            fine = bilinear(geo, first + level, p[0], p[1], clamped)
-            total += fine + (bilinear(geo, first + level + 1, p[0], p[1], clamped) - fine) * blend
+    for i in range(over.taps):
+        p = uv + over.axis * ((float(i) + 0.5) / float(over.taps) - 0.5)
+        if over.blend > 0.0:
+            fine = bilinear(geo, over.level, p[0], p[1], clamped)
+            total += fine + (bilinear(geo, over.level + 1, p[0], p[1], clamped) - fine) * over.blend
         else:
-            total += bilinear(geo, first + level, p[0], p[1], clamped)
-    return total / float(taps)
+            total += bilinear(geo, over.level, p[0], p[1], clamped)
+    return total / float(over.taps)
+
+
+@wp.func
+def code(texel: wp.uint32) -> wp.vec4:
+    """The four codes of a texel, 0 to 255."""
+    return wp.vec4(
+        float(texel & BYTE),
+        float((texel >> wp.uint32(8)) & BYTE),
+        float((texel >> wp.uint32(16)) & BYTE),
+        float(texel >> wp.uint32(24)),
+    )
+
+
+@wp.func
+def code_bilinear(geo: Geometry, level: int, u: float, v: float, clamped: bool) -> wp.vec4:
+    """Codes at (u, v), as `bilinear`."""
+    size = geo.level_size[level]
+    x = u * float(size[1]) - 0.5
+    y = v * float(size[0]) - 0.5
+    fx = x - wp.floor(x)
+    fy = y - wp.floor(y)
+    xa = wrap(int(wp.floor(x)), size[1], clamped)
+    xb = wrap(int(wp.floor(x)) + 1, size[1], clamped)
+    start = geo.level_start[level]
+    ya = start + wp.int64(wrap(int(wp.floor(y)), size[0], clamped) * size[1])
+    yb = start + wp.int64(wrap(int(wp.floor(y)) + 1, size[0], clamped) * size[1])
+    top = code(geo.texels[ya + wp.int64(xa)]) * (1.0 - fx) + code(geo.texels[ya + wp.int64(xb)]) * fx
+    low = code(geo.texels[yb + wp.int64(xa)]) * (1.0 - fx) + code(geo.texels[yb + wp.int64(xb)]) * fx
+    return top * (1.0 - fy) + low * fy
+
+
+@wp.func
+def codes(geo: Geometry, texture: int, uv: wp.vec2, du: wp.vec2, dv: wp.vec2, clamped: bool) -> wp.vec4:
+    """Codes (0 to 255) of a texture of data over a pixel's footprint; arguments as of `filtered`."""
+    over = footprint(geo, texture, du, dv)
+    total = wp.vec4(0.0, 0.0, 0.0, 0.0)
+    for i in range(over.taps):
+        p = uv + over.axis * ((float(i) + 0.5) / float(over.taps) - 0.5)
+        fine = code_bilinear(geo, over.level, p[0], p[1], clamped)
+        if over.blend > 0.0:
+            fine += (code_bilinear(geo, over.level + 1, p[0], p[1], clamped) - fine) * over.blend
+        total += fine
+    return total / float(over.taps)
 
 
 @wp.func

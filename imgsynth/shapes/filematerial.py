@@ -24,3 +24,9 @@ class FileMaterial:
     emission: F64 | None = None  # (3,) radiance
     alpha_cutoff: float | None = None
     two_sided: bool = False
+    normal: Chain | None = None  # role "normal" of `imgsynth.textures.build_mips`
+    normal_scale: float | None = None
+    surface: Chain | None = None  # role "data": roughness in green, metal in blue
+    emission_texture: Chain | None = None  # sRGB
+    clearcoat: float | None = None
+    clearcoat_roughness: float | None = None

@@ -7,13 +7,14 @@ is the top (v = 1) throughout.
 """
 
 from imgsynth.textures.files import image_size, list_images, load_chain, read_image
-from imgsynth.textures.mips import Chain, build_mips, pool
+from imgsynth.textures.mips import Chain, Role, build_mips, pool
 from imgsynth.textures.procedural import KINDS, noise_texture
 from imgsynth.textures.svg import rasterize_svg
 
 __all__ = [
     "KINDS",
     "Chain",
+    "Role",
     "build_mips",
     "image_size",
     "list_images",

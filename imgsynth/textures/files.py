@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgsynth.batch import U8
 from imgsynth.errors import DataError
-from imgsynth.textures.mips import Chain, build_mips
+from imgsynth.textures.mips import Chain, Role, build_mips
 from imgsynth.textures.svg import rasterize_svg
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
@@ -131,11 +131,11 @@ class _ByteCache:
 _CACHE = _ByteCache(CACHE_BYTES)
 
 
-def load_chain(path: str | Path, *, svg_size: tuple[int, int] = (256, 256)) -> Chain:
+def load_chain(path: str | Path, *, svg_size: tuple[int, int] = (256, 256), role: Role = "color") -> Chain:
     """An image or .svg file with its mip chain, cached by path, modification time and size; arrays are
     read-only.
 
-    `svg_size` (height, width) is the size vector art is drawn at.
+    `svg_size` (height, width) is the size vector art is drawn at; `role` says how `build_mips` averages.
 
     Raises:
         DataError: as `read_image` and `rasterize_svg`.
@@ -146,10 +146,10 @@ def load_chain(path: str | Path, *, svg_size: tuple[int, int] = (256, 256)) -> C
     except OSError:
         raise DataError(f"{path}: no such file") from None
     vector = path.suffix.lower() == ".svg"
-    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size, svg_size if vector else None)
+    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size, svg_size if vector else None, role)
     chain = _CACHE.get(key)
     if chain is None:
-        chain = tuple(build_mips(rasterize_svg(path, svg_size) if vector else read_image(path)))
+        chain = tuple(build_mips(rasterize_svg(path, svg_size) if vector else read_image(path), role))
         for level in chain:
             level.flags.writeable = False
         _CACHE.put(key, chain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from imgsynth.batch import F32, U8, TexturePool
 from imgsynth.color import linear_to_srgb, srgb_to_linear
 
+Role = Literal["color", "data", "normal"]
+"""What a texture's codes mean: sRGB colours, numbers as they are, or normals (see `TexturePool`)."""
+
 # Level 0 (the image itself) to 1 × 1, each (h, w, 4).
 Chain = tuple[U8, ...]
 
 
-def build_mips(images: U8) -> list[U8]:
+def build_mips(images: U8, role: Role = "color") -> list[U8]:
     """Levels of one image (h, w, 4), or of many of one size (t, h, w, 4): the images themselves down to 1 ×
     1.
 
@@ -24,11 +28,17 @@ def build_mips(images: U8) -> list[U8]:
     light and weighted by alpha (a fully transparent texel gets the plain mean, so that filtering does not
     draw in black). Levels are rounded only when stored.
 
+    With `role` "data" codes are averaged as they are, whatever alpha says; with "normal" they are read as
+    (code - 128) / 127, brought to unit length, averaged, and alpha keeps what averaging took: see
+    `TexturePool`.
+
     Raises:
         ValueError: not uint8 RGBA.
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 4 or 0 in images.shape:
         raise ValueError(f"expected uint8 (h, w, 4) or (t, h, w, 4), got {images.dtype} {images.shape}")
+    if role != "color":
+        return _data_mips(images) if role == "data" else _normal_mips(images)
     levels = [images]
     height, width = images.shape[-3:-1]
     if height == width == 1:
@@ -49,6 +59,39 @@ def build_mips(images: U8) -> list[U8]:
             out[..., :3], out[..., 3:] = encode_srgb(color), np.rint(alpha * 255)
         levels.append(out)
     return levels
+
+
+def _data_mips(images: U8) -> list[U8]:
+    levels, mean = [images], images.astype(np.float32)
+    while mean.shape[-3:-1] != (1, 1):
+        mean = _halve(mean)
+        levels.append(np.rint(mean).astype(np.uint8))
+    return levels
+
+
+def _normal_mips(images: U8) -> list[U8]:
+    mean = (images[..., :3].astype(np.float32) - 128) / np.float32(127)
+    length = np.linalg.norm(mean, axis=-1, keepdims=True)
+    up = np.array([0, 0, 1], np.float32)
+    mean = np.where(length > 1e-3, mean / np.maximum(length, np.float32(1e-3)), up)
+    levels = [np.concatenate([images[..., :3], np.full_like(images[..., 3:], 255)], -1)]
+    while mean.shape[-3:-1] != (1, 1):
+        mean = _halve(mean)
+        levels.append(_encode_normals(mean))
+    return levels
+
+
+def _encode_normals(mean: F32) -> U8:
+    """Directions and, in alpha, what the lengths lack. Toksvig, eq. 4, read as a variance of slopes: (1 - r)
+    / r.
+    """
+    length = np.minimum(np.linalg.norm(mean, axis=-1, keepdims=True), np.float32(1))
+    up = np.array([0, 0, 1], np.float32)
+    short = np.maximum(length, np.float32(1e-3))
+    unit = np.where(length > 1e-3, mean / short, up)
+    spread = np.sqrt((1 - length) / short)
+    codes = np.concatenate([128 + 127 * unit, 255 * (1 - np.minimum(spread, 1))], -1)
+    return np.rint(codes).astype(np.uint8)
 
 
 def pool(textures: Sequence[U8 | Chain]) -> TexturePool:
