@@ -135,6 +135,37 @@ class Patterns:
         return len(self.kind)
 
 
+LAYER_KINDS = ("dirt", "fading", "scratches", "stickers", "decal")
+DIRT, FADING, SCRATCHES, STICKERS, DECAL = range(5)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """`l` layers that lie over materials: each changes colour, roughness and metal where it covers.
+
+    `imgsynth.render.layers` says what each kind makes of its columns; those it has no use for are ignored.
+    """
+
+    kind: I32  # (l,) index into LAYER_KINDS
+    mapped: NDArray[np.bool_]  # (l,) over texture coordinates, not in the object's frame
+    color_a: F32  # (l, 3)
+    color_b: F32  # (l, 3) stickers: each has a colour of its own between the two
+    coverage: F32  # (l,) share of the surface
+    strength: F32  # (l,) 0..1: how much of what is below it hides
+    roughness: F32  # (l,) perceptual
+    metallic: F32  # (l,)
+    scale: F32  # (l,) dirt, fading: a blotch; stickers: the cell that holds one: metres or units of uv
+    width: F32  # (l,) scratches
+    length: F32  # (l,)
+    softness: F32  # (l,) dirt, fading: of the edges, in standard deviations of the noise
+    seed: NDArray[np.uint32]  # (l,)
+    texture: I32  # (l,) decal, stickers; -1 = none
+    place: F32  # (l, 2, 3) decal: (u, v, 1) to coordinates of its picture, 0..1, downwards
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
 @dataclass(frozen=True)
 class Materials:
     """Metallic-roughness materials (glTF 2.0 §3.9): base colour is multiplied by the texture where there is
@@ -159,6 +190,8 @@ class Materials:
     clearcoat_roughness: F32 = None  # type: ignore[assignment]  # (A,) perceptual
     pattern: I32 = None  # type: ignore[assignment]  # (A,) row of `patterns`, -1 = none
     patterns: Patterns | None = None
+    layer_range: I32 = None  # type: ignore[assignment]  # (A, 2) first and last + 1 row of `layers`, in order
+    layers: Layers | None = None
 
     def __post_init__(self) -> None:
         count = len(self.metallic)
@@ -170,12 +203,15 @@ class Materials:
             for name in names:
                 if getattr(self, name) is None:
                     object.__setattr__(self, name, np.full(count, value))
+        if self.layer_range is None:
+            object.__setattr__(self, "layer_range", np.zeros((count, 2), np.int32))
 
     @property
     def plain(self) -> bool:
         """Whether all are constants and at most a base-colour texture."""
         textures = (self.normal_texture, self.surface_texture, self.emission_texture, self.pattern)
-        return not (any(np.any(t >= 0) for t in textures) or np.any(self.clearcoat > 0))
+        layered = np.any(self.layer_range[:, 1] > self.layer_range[:, 0])
+        return not (layered or np.any(self.clearcoat > 0) or any(np.any(t >= 0) for t in textures))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from imgsynth.batch import PATTERN_KINDS
-from imgsynth.distributions import Distribution, integer, text
+from imgsynth.batch import LAYER_KINDS, PATTERN_KINDS
+from imgsynth.distributions import Distribution, integer, number, text, vector
 from imgsynth.leaves import (
     PICK,
     SEED,
@@ -15,6 +15,7 @@ from imgsynth.leaves import (
     Fraction,
     Name,
     NonNegative,
+    Number,
     Positive,
     Rotation,
     Seed,
@@ -90,6 +91,101 @@ class PatternSpec(Spec):
     variation: Fraction = leaf(0.2)
 
 
+class DirtSpec(Spec):
+    """Blotches of dirt: `coverage` is their share of the surface, `scale` their size (metres, or units of uv
+    with `space: uv`), `softness` that of their edges.
+    """
+
+    color: Color = leaf("#5b4a38")
+    coverage: Fraction = leaf(0.3)
+    strength: Fraction = leaf(0.85)
+    scale: Positive = leaf(0.05)
+    softness: NonNegative = leaf(0.4)
+    roughness: Fraction = leaf(0.9)
+    metallic: Fraction = leaf(0.0)
+    seed: Seed = leaf(SEED)
+    space: Literal["object", "uv"] = "object"
+
+
+class FadingSpec(Spec):
+    """Bleached blotches: towards grey of nearly the same brightness, tinted by `color`; else as dirt."""
+
+    color: Color = leaf("white")
+    coverage: Fraction = leaf(0.5)
+    strength: Fraction = leaf(0.6)
+    scale: Positive = leaf(0.2)
+    softness: NonNegative = leaf(1.0)
+    roughness: Fraction = leaf(0.8)
+    seed: Seed = leaf(SEED)
+    space: Literal["object", "uv"] = "object"
+
+
+class ScratchesSpec(Spec):
+    """Straight scratches, `width` wide and about `length` long (metres, or units of uv)."""
+
+    color: Color = leaf("#b4b4b4")
+    coverage: Annotated[Distribution, number(ge=0, le=0.5)] = leaf(0.04)
+    strength: Fraction = leaf(0.8)
+    width: Positive = leaf(0.0005)
+    length: Positive = leaf(0.03)
+    roughness: Fraction = leaf(0.5)
+    metallic: Fraction = leaf(0.0)
+    seed: Seed = leaf(SEED)
+    space: Literal["object", "uv"] = "object"
+
+
+class StickersSpec(Spec):
+    """Rounded rectangles strewn over the surface, each of a colour between `a` and `b`, times `texture` where
+    there is one (its alpha cuts them out). Each lies in a cell of its own, `scale` wide.
+    """
+
+    a: Color = leaf("#f2e205")
+    b: Color = leaf("#0566c8")
+    coverage: Annotated[Distribution, number(ge=0, le=0.2)] = leaf(0.1)
+    strength: Fraction = leaf(1.0)
+    scale: Positive = leaf(0.08)
+    roughness: Fraction = leaf(0.35)
+    metallic: Fraction = leaf(0.0)
+    seed: Seed = leaf(SEED)
+    texture: TextureSpec | None = None
+    space: Literal["object", "uv"] = "object"
+
+
+class DecalSpec(Spec):
+    """A picture laid on the texture coordinates: its middle, its size (width, height) and its turn,
+    counter-clockwise, in units of uv. Its alpha says what it covers.
+    """
+
+    texture: TextureSpec
+    color: Color = leaf("white")
+    center: Annotated[Distribution, vector(2)] = leaf([0.5, 0.5])
+    size: Annotated[Distribution, vector(2, gt=0)] = leaf([0.5, 0.5])
+    rotation_deg: Number = leaf(0.0)
+    strength: Fraction = leaf(1.0)
+    roughness: Fraction = leaf(0.35)
+    metallic: Fraction = leaf(0.0)
+
+
+class LayerSpec(Spec):
+    """Exactly one layer. `strength` is how much of what is below it hides."""
+
+    dirt: DirtSpec | None = None
+    fading: FadingSpec | None = None
+    scratches: ScratchesSpec | None = None
+    stickers: StickersSpec | None = None
+    decal: DecalSpec | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the layer given."""
+        return next(name for name in LAYER_KINDS if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> LayerSpec:
+        exactly_one(self, LAYER_KINDS)
+        return self
+
+
 class MaterialSpec(Spec):
     """Metallic-roughness (glTF 2.0): `repeat` is texture repeats per unit of uv; texels with alpha below
     `alpha_cutoff` are not there.
@@ -97,7 +193,8 @@ class MaterialSpec(Spec):
     `normal` is a normal map in tangent space (green along v), its slopes times `normal_scale`; `surface`
     holds roughness in green and metal in blue, which `roughness` and `metallic` multiply (1 unless given);
     `emission_texture` is multiplied by `emission` (1 unless given; without it the emission has the base
-    colour). `clearcoat` lays a clear lacquer over it all.
+    colour). `clearcoat` lays a clear lacquer over it all. `layers`, by names of your own, lie upon each other
+    in the order given, over texture and pattern.
     """
 
     color: Color = leaf("#c8c8c8")
@@ -110,6 +207,7 @@ class MaterialSpec(Spec):
     surface: TextureSpec | None = None
     emission_texture: TextureSpec | None = None
     pattern: PatternSpec | None = None
+    layers: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], LayerSpec] = {}
     clearcoat: Fraction = leaf(0.0)
     clearcoat_roughness: Fraction = leaf(0.05)
     repeat: Positive = leaf(1.0)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth import geometry, seeding
-from imgsynth.batch import CHECKER, F64, I32, PATTERN_KINDS, RAMP, U8, Materials, Patterns, TexturePool
+from imgsynth import decor
+from imgsynth.batch import F64, I32, U8, Layers, Materials, Patterns, TexturePool
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import DataError, SceneError
-from imgsynth.materialspec import MaterialSpec, NoiseTextureSpec, PatternSpec, TextureSpec
+from imgsynth.materialspec import LayerSpec, MaterialSpec, NoiseTextureSpec, TextureSpec
 from imgsynth.shapes.filematerial import FileMaterial
 from imgsynth.textures import Chain, Role, build_mips, list_images, load_chain, noise_texture, pool
 from imgsynth.yamlfile import nearest
@@ -163,22 +163,45 @@ class MaterialTable:
             emission = value("emission", glow)
         pattern = spec.pattern
         part = Materials(
-            _f32(base), _f32(value("metallic", own.metallic)), _f32(value("roughness", own.roughness)),
-            _f32(emission), textures("texture", "color", own.texture),
-            _f32(np.repeat(read("repeat")[:, None], 2, 1)),
-            _f32(value("alpha_cutoff", None if spec.texture is not None else own.alpha_cutoff)),
+            decor.f32(base), decor.f32(value("metallic", own.metallic)),
+            decor.f32(value("roughness", own.roughness)), decor.f32(emission),
+            textures("texture", "color", own.texture),
+            decor.f32(np.repeat(read("repeat")[:, None], 2, 1)),
+            decor.f32(value("alpha_cutoff", None if spec.texture is not None else own.alpha_cutoff)),
             normal_texture=textures("normal", "normal", own.normal),
-            normal_scale=_f32(value("normal_scale", own.normal_scale)),
+            normal_scale=decor.f32(value("normal_scale", own.normal_scale)),
             surface_texture=textures("surface", "data", own.surface),
             emission_texture=textures("emission_texture", "color", own.emission_texture),
-            clearcoat=_f32(value("clearcoat", own.clearcoat)),
-            clearcoat_roughness=_f32(value("clearcoat_roughness", own.clearcoat_roughness)),
+            clearcoat=decor.f32(value("clearcoat", own.clearcoat)),
+            clearcoat_roughness=decor.f32(value("clearcoat_roughness", own.clearcoat_roughness)),
             pattern=np.arange(m, dtype=np.int32) if pattern else np.full(m, -1, np.int32),
-            patterns=_patterns(pattern, lambda leaf: read(f"pattern.{leaf}"), m) if pattern else None,
+            patterns=decor.patterns(pattern, lambda leaf: read(f"pattern.{leaf}"), m) if pattern else None,
+            layer_range=len(spec.layers) * (np.arange(m)[:, None] + np.arange(2)).astype(np.int32),
+            layers=self._layers(spec.layers, read, m) if spec.layers else None,
         )  # fmt: skip
         self._parts.append(part)
         self._count += m
         return np.arange(self._count - m, self._count, dtype=np.int32)
+
+    def _layers(self, specs: Mapping[str, LayerSpec], read: Read, m: int) -> Layers:
+        """The layers of m rows, those of one row side by side."""
+        parts = []
+        for name, spec in specs.items():
+
+            def below(leaf: str, at: str = f"layers.{name}") -> NDArray[Any]:
+                return read(f"{at}.{leaf}")
+
+            kind = spec.kind
+            picture: TextureSpec | None = getattr(getattr(spec, kind), "texture", None)
+            texture = np.full(m, -1, np.int32)
+            if picture is not None:
+                texture = self._textures.rows(
+                    picture, lambda leaf, at=f"{kind}.texture", of=below: of(f"{at}.{leaf}"), m  # type: ignore[misc]
+                )  # fmt: skip
+            parts.append(decor.layers(spec, below, m, texture))
+        every = decor.joined(Layers, parts)
+        order = np.arange(len(parts) * m).reshape(len(parts), m).T.reshape(-1)
+        return Layers(*(getattr(every, f.name)[order] for f in fields(Layers)))
 
     def table(self) -> Materials:
         """All materials so far; one grey one where nobody asked, so that there is always a row 0."""
@@ -189,59 +212,33 @@ class MaterialTable:
                 np.full(1, -1, np.int32), np.ones((1, 2), np.float32), 0 * one,
             )  # fmt: skip
         patterns = [part.patterns for part in self._parts if part.patterns is not None]
-        first = np.cumsum([0] + [0 if p.patterns is None else len(p.patterns) for p in self._parts])
-        columns = {
-            f.name: np.concatenate([getattr(part, f.name) for part in self._parts])
-            for f in fields(Materials)
-            if f.name not in ("pattern", "patterns")
-        }
-        return Materials(
-            **columns,
+        layers = [part.layers for part in self._parts if part.layers is not None]
+        every = decor.joined(Materials, [replace(part, patterns=_NONE, layers=_NONE) for part in self._parts])
+        return replace(
+            every,
             pattern=np.concatenate(
                 [
-                    np.where(p.pattern >= 0, p.pattern + k, -1)
-                    for p, k in zip(self._parts, first, strict=False)
+                    np.where(part.pattern >= 0, part.pattern + first, -1)
+                    for part, first in zip(
+                        self._parts, _first([p.patterns for p in self._parts]), strict=True
+                    )
                 ]
             ).astype(np.int32),
-            patterns=_joined(Patterns, patterns) if patterns else None,
+            patterns=decor.joined(Patterns, patterns) if patterns else None,
+            layer_range=np.concatenate(
+                [
+                    part.layer_range + (first if part.layers is not None else 0)
+                    for part, first in zip(self._parts, _first([p.layers for p in self._parts]), strict=True)
+                ]
+            ).astype(np.int32),
+            layers=decor.joined(Layers, layers) if layers else None,
         )
 
 
-Table = TypeVar("Table")
+_NONE: Any = np.zeros(0)
 
 
-def _joined(kind: type[Table], parts: list[Table]) -> Table:
-    """Tables of one kind end to end, column by column."""
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    return kind(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def _f32(values: NDArray[Any]) -> NDArray[np.float32]:
-    return values.astype(np.float32)
-
-
-def _patterns(spec: PatternSpec, read: Read, m: int) -> Patterns:
-    """The patterns of m rows: turned, scaled, and moved by a hash of their seeds so that no edge of a pattern
-    falls on a face of an object by rule; over texture coordinates, and for gradients, they start at 0.
-    """
-    mapped = spec.space == "uv"
-    kind = np.array([PATTERN_KINDS.index(k) for k in read("kind").astype(str)], np.int32)
-    seed = read("seed").astype(np.uint64)
-    turn = np.tile(np.eye(3), (m, 1, 1))
-    if spec.rotation is not None:
-        turn = np.swapaxes(geometry.quat_to_matrix(read("rotation")), 1, 2)
-    still = (kind == RAMP) | (mapped & (kind >= CHECKER))
-    return Patterns(
-        kind, np.full(m, mapped), _f32(turn / read("scale")[:, None, None]),
-        _f32(np.where(still[:, None], 0.0, _shifts(seed))), _f32(srgb_to_linear(read("a"))),
-        _f32(srgb_to_linear(read("b"))), seed.astype(np.uint32), read("octaves").astype(np.int32),
-        _f32(read("gain")), _f32(read("contrast")), _f32(read("warp")), _f32(read("mortar")),
-        _f32(read("variation")),
-    )  # fmt: skip
-
-
-def _shifts(seed: NDArray[np.uint64]) -> F64:
-    """(m, 3) in 0..32, hashed from seeds."""
-    key = np.full(1, 0x5EED, np.uint64)
-    words = [seeding.threefry2x64(key, key, seed, np.full(1, k, np.uint64))[0] for k in range(3)]
-    return np.stack([(w >> np.uint64(40)).astype(np.float64) * (32 / 2**24) for w in words], 1)
+def _first(tables: Sequence[Patterns | Layers | None]) -> list[int]:
+    """Where each table starts once they are put end to end."""
+    sizes = [0 if table is None else len(table) for table in tables]
+    return [sum(sizes[:k]) for k in range(len(sizes))]

@@ -30,6 +30,7 @@ LAYERS = [
         "placement",
         "layout",
         "matter",
+        "decor",
         "viewing",
         "cameras",
         "surroundings",

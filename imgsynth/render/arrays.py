@@ -18,6 +18,9 @@ OPTIONS = {"enable_backward": False, "fuse_fp": False, "default_grid_stride": Fa
 must give the same bytes on processors with and without fused multiply-add."""
 
 
+mat23 = wp.types.matrix(shape=(2, 3), dtype=wp.float32)
+
+
 @wp.struct
 class Row:
     """An instance, or (rows R .. R + n) the ground of a frame."""
@@ -95,6 +98,30 @@ class PatternRow:
 
 
 @wp.struct
+class LayerRow:
+    """A layer over a material; see `batch.Layers`."""
+
+    place: mat23
+    color_a: wp.vec3
+    color_b: wp.vec3
+    kind: wp.int32
+    mapped: wp.int32
+    texture: wp.int32
+    seed: wp.uint32
+    coverage: wp.float32
+    strength: wp.float32
+    roughness: wp.float32
+    metallic: wp.float32
+    scale: wp.float32
+    width: wp.float32
+    length: wp.float32
+    softness: wp.float32
+    threshold: wp.float32  # dirt, fading: of noise in standard deviations, so that `coverage` exceeds it
+    spacing: wp.float32  # scratches: metres from sheet to sheet
+    chance: wp.float32  # stickers: that a cell holds one
+
+
+@wp.struct
 class FrameData:
     """What shading needs to know of a frame."""
 
@@ -137,6 +164,7 @@ class Geometry:
     materials: wp.array(dtype=Material)
     finishes: wp.array(dtype=Finish)  # per material, where some material needs it
     patterns: wp.array(dtype=PatternRow)
+    layers: wp.array(dtype=LayerRow)
     texels: wp.array(dtype=wp.uint32)  # R, G, B, A from the lowest byte
     first_level: wp.array(dtype=wp.int32)  # per texture
     level_start: wp.array(dtype=wp.int64)

@@ -1,5 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
+# ruff: noqa: UP018
 """What a surface point is made of: from a material and its textures to the `Matter` that light meets."""
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import warp as wp
 
 from imgsynth.render.arrays import OPTIONS, Geometry
+from imgsynth.render.layers import covered
 from imgsynth.render.patterns import pattern_color
 from imgsynth.render.surfaces import Surface, facing, unit
 from imgsynth.render.texturing import codes, filtered
@@ -136,6 +138,15 @@ def rich_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Matt
     if finish.emission_texture >= 0:
         glow = filtered(geo, finish.emission_texture, at.uv, at.du, at.dv, False)
         out.emission = wp.cw_mul(out.emission, glow)
+    bare = float(1.0)  # share that no layer covers
+    for i in range(finish.first_layer, finish.last_layer):
+        layer = geo.layers[i]
+        over = covered(geo, layer, surface, albedo)
+        albedo = albedo + (over.color - albedo) * over.share
+        metallic = metallic + (layer.metallic - metallic) * over.share
+        out.rough = out.rough + (layer.roughness - out.rough) * over.share
+        out.emission = out.emission * (1.0 - over.share)
+        bare = bare * (1.0 - over.share)
     out.normal = n
     if finish.normal_texture >= 0:
         c = codes(geo, finish.normal_texture, at.uv, at.du, at.dv, False)
@@ -152,7 +163,7 @@ def rich_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Matt
         # The coat fills what the normal map digs: it lies on the smooth surface.
         c1 = 1.0 - wp.max(wp.dot(n, v), 0.0)
         c2 = c1 * c1
-        out.coat = finish.coat * (DIELECTRIC + (1.0 - DIELECTRIC) * c2 * c2 * c1)
+        out.coat = bare * finish.coat * (DIELECTRIC + (1.0 - DIELECTRIC) * c2 * c2 * c1)
         out.coat_rough = finish.coat_rough
     return dressed(out, albedo, metallic)
 

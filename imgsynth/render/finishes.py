@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from imgsynth.batch import Materials
 from imgsynth.render.arrays import (
@@ -14,6 +15,7 @@ from imgsynth.render.arrays import (
     NEEDS_SLOPE,
     NEEDS_UV,
     Finish,
+    LayerRow,
     Material,
     PatternRow,
     pack,
@@ -40,6 +42,7 @@ def upload(memory: Memory, geo: Any, mat: Materials) -> None:
     if mat.plain:
         geo.finishes = memory.up(pack(Finish, pattern=np.zeros(0)), Finish)
         geo.patterns = memory.up(pack(PatternRow, kind=np.zeros(0)), PatternRow)
+        geo.layers = memory.up(pack(LayerRow, kind=np.zeros(0)), LayerRow)
         return
     geo.finishes = memory.up(
         pack(
@@ -48,6 +51,8 @@ def upload(memory: Memory, geo: Any, mat: Materials) -> None:
             surface_texture=mat.surface_texture,
             emission_texture=mat.emission_texture,
             pattern=mat.pattern,
+            first_layer=mat.layer_range[:, 0],
+            last_layer=mat.layer_range[:, 1],
             normal_scale=mat.normal_scale,
             coat=mat.clearcoat,
             coat_rough=mat.clearcoat_roughness,
@@ -58,6 +63,27 @@ def upload(memory: Memory, geo: Any, mat: Materials) -> None:
     columns = {} if kinds is None else {f.name: getattr(kinds, f.name) for f in fields(kinds)}
     rows = pack(PatternRow, **(columns or {"kind": np.zeros(0)}))
     geo.patterns = memory.up(rows, PatternRow)
+    geo.layers = memory.up(pack(LayerRow, **_layers(mat)), LayerRow)
+
+
+STICKER_AREA = 0.2228
+"""Mean area of a sticker in its cell: 4·a·b less the corners, by the laws of a and b in `layers.stickers`."""
+
+
+def _layers(mat: Materials) -> dict[str, NDArray[Any]]:
+    """Fields of `arrays.LayerRow`: the columns, and what coverage means to each kind."""
+    if mat.layers is None:
+        return {"kind": np.zeros(0)}
+    out = {f.name: getattr(mat.layers, f.name) for f in fields(mat.layers)}
+    coverage = mat.layers.coverage.astype(np.float64)
+    # Noise of variance 1 plus edges of variance softness² exceeds it on the share asked for.
+    reach = np.clip(ndtri(coverage), -50.0, 50.0)
+    out["threshold"] = -reach * np.sqrt(1.0 + mat.layers.softness.astype(np.float64) ** 2)
+    # Three directions, each with half its places taken, together cover what is asked for.
+    each = 1.0 - (1.0 - coverage) ** (1 / 3)
+    out["spacing"] = 0.5 * mat.layers.width / np.maximum(each, 1e-6)
+    out["chance"] = coverage / STICKER_AREA
+    return out
 
 
 def needs(mat: Materials) -> NDArray[np.int32]:
@@ -65,9 +91,14 @@ def needs(mat: Materials) -> NDArray[np.int32]:
     bumpy = mat.normal_texture >= 0
     mapped = (mat.texture >= 0) | bumpy | (mat.surface_texture >= 0) | (mat.emission_texture >= 0)
     solid = np.zeros(len(mapped), bool)
+    if mat.layers is not None:
+        for k, (first, last) in enumerate(mat.layer_range):
+            over_uv = mat.layers.mapped[first:last]
+            mapped[k] |= bool(over_uv.any())
+            solid[k] = not over_uv.all()
     if mat.patterns is not None and len(mat.patterns):
         over_uv = mat.patterns.mapped[np.maximum(mat.pattern, 0)]
         mapped |= (mat.pattern >= 0) & over_uv
-        solid = (mat.pattern >= 0) & ~over_uv
+        solid |= (mat.pattern >= 0) & ~over_uv
     total = mapped * NEEDS_UV + solid * NEEDS_POINT + bumpy * NEEDS_SLOPE
     return np.asarray(total, np.int32)

@@ -102,7 +102,7 @@ def looked_at(view: View, frame: FrameData, f: int, at: wp.int64) -> wp.vec2d:
 def bent_footprint(
     view: View, frame: FrameData, f: int, at: wp.int64, line: int, per_pixel: int, surface: Surface
 ) -> Surface:
-    """`surface` with du and dv over one pixel of the picture, where they were over one of the straight image.
+    """`surface` with its changes over one pixel of the picture, not of the straight image any more.
 
     Args:
         view: the points.
@@ -128,6 +128,10 @@ def bent_footprint(
     dv = surface.dv
     surface.du = du * wp.float32(x[0] * sx) + dv * wp.float32(x[1] * sx)
     surface.dv = du * wp.float32(y[0] * sy) + dv * wp.float32(y[1] * sy)
+    dx = surface.dx
+    dy = surface.dy
+    surface.dx = dx * wp.float32(x[0] * sx) + dy * wp.float32(x[1] * sx)
+    surface.dy = dx * wp.float32(y[0] * sy) + dy * wp.float32(y[1] * sy)
     return surface
 
 
