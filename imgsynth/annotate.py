@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from imgsynth.batch import F64, I32, I64, InstanceTable, SceneBatch
 from imgsynth.frame import Buffers, Instances
+from imgsynth.keypoints import locate
 from imgsynth.render.projection import camera_from_object, projected_boxes
 
 
@@ -27,6 +28,7 @@ def annotate(batch: SceneBatch, buffers: Buffers) -> tuple[Instances, I32]:
     amodal = _window_sums(buffers.amodal.data, buffers.amodal.start)
     boxes = projected_boxes(batch) if buffers.boxes is None else buffers.boxes
     center, extent = _object_boxes(batch)
+    pose = camera_from_object(batch)
     instances = Instances(
         frame=table.frame,
         id=table.id,
@@ -40,9 +42,10 @@ def annotate(batch: SceneBatch, buffers: Buffers) -> tuple[Instances, I32]:
         visible_fraction=np.divide(area, amodal, out=np.zeros(len(table)), where=amodal > 0),
         truncated_fraction=_truncated(amodal, buffers.amodal_total, boxes, size),
         world_from_object=table.world_from_object,
-        camera_from_object=camera_from_object(batch),
+        camera_from_object=pose,
         box3d_center=center,
         box3d_size=extent,
+        keypoints=locate(batch, buffers, pose),
     )
     return instances, semantic
 

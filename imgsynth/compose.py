@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsynth import layout, placement
-from imgsynth.batch import F64, Cameras, InstanceTable, Meshes, MeshKeypoints, MeshPool, SceneBatch
+from imgsynth.batch import F64, Cameras, InstanceTable, Meshes, MeshPool, SceneBatch
 from imgsynth.cameras import checked, placed_cameras
 from imgsynth.errors import SceneError
 from imgsynth.matter import MaterialTable, TextureTable, asset
+from imgsynth.named_points import labelled_keypoints, pooled_keypoints
 from imgsynth.plan import Draws, Plan, Reader
-from imgsynth.scene import ObjectSpec
+from imgsynth.scene import ObjectSpec, SceneSpec
 from imgsynth.shapes.build import Built, build
 from imgsynth.surroundings import backgrounds, ground, lights
 from imgsynth.viewing import framed
@@ -65,7 +66,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
         for order, group in enumerate(shaped.values())
         for posed in _finished(stage, order, group, materials, textures)
     ]
-    meshes, instances = _pool(groups)
+    meshes, instances = _pool(spec, groups)
     cameras = stage.cameras
     assert cameras is not None
     floor_plane = ground(plan, draws, materials)
@@ -212,20 +213,6 @@ def _directions(built: tuple[Built, ...], names: NDArray[Any], path: str) -> F64
     return out
 
 
-def labelled_keypoints(obj: ObjectSpec, meshes: Meshes, path: str) -> tuple[str, ...]:
-    """The names of those of the shape's keypoints that the object asks for. Raises SceneError at one that the
-    shape lacks.
-    """
-    if obj.keypoints == "all":
-        return tuple(meshes.keypoints)
-    if unknown := [name for name in obj.keypoints if name not in meshes.keypoints]:
-        known = ", ".join(meshes.keypoints) or "none"
-        raise SceneError(
-            f"the shape has no keypoint {unknown[0]!r} (it has {known})", path=f"{path}.keypoints"
-        )
-    return obj.keypoints
-
-
 def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDArray[np.int32]:
     lookup = {name: k + 1 for k, name in enumerate(classes)}
     distinct, where = np.unique(names.astype(str), return_inverse=True)
@@ -234,7 +221,7 @@ def _class_ids(classes: tuple[str, ...], names: NDArray[Any], path: str) -> NDAr
     return np.array([lookup[name] for name in distinct] or [0], np.int32)[where]
 
 
-def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
+def _pool(spec: SceneSpec, groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
     """All meshes end to end, and all instances sorted by frame."""
     parts = [g.meshes for g in groups]
     first = np.cumsum([0, *(len(p) for p in parts)])
@@ -255,7 +242,8 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
         flat("vertices", 3), flat("normals", 3), flat("uv", 2),
         faces.astype(np.int32, copy=False), slots.astype(np.int32, copy=False),
         vertex_start.astype(np.int64), face_start.astype(np.int64),
-        np.array([p.two_sided for p in parts for _ in range(len(p))], bool), _keypoints(groups),
+        np.array([p.two_sided for p in parts for _ in range(len(p))], bool),
+        pooled_keypoints(spec, [(g.meshes, g.keypoints) for g in groups]),
     )  # fmt: skip
     empty = np.zeros((2, 0), np.intp)
     frame = np.concatenate([g.frame for g in groups] or [empty[0]]).astype(np.int32)
@@ -285,21 +273,3 @@ def _pool(groups: list[_Group]) -> tuple[MeshPool, InstanceTable]:
         stacked([np.full(len(g.slot), g.name, object) for g in groups], kind=object),
     )
     return pool, table
-
-
-def _keypoints(groups: list[_Group]) -> MeshKeypoints | None:
-    """The keypoints to label of all meshes end to end; None where there are none to label."""
-    if not any(g.keypoints for g in groups):
-        return None
-    names: list[str] = []
-    points, counts = [np.zeros((0, 3), np.float32)], [0]
-    for g in groups:
-        m, given = len(g.meshes), [np.asarray(g.meshes.keypoints[name]) for name in g.keypoints]
-        names += g.keypoints * m
-        counts += [len(given)] * m
-        points += [np.stack([np.broadcast_to(p, (m, 3)) for p in given], 1).reshape(-1, 3)] if given else []
-    return MeshKeypoints(
-        np.array(names, object),
-        np.concatenate(points).astype(np.float32, copy=False),
-        np.cumsum(counts).astype(np.int64),
-    )

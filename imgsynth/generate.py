@@ -22,9 +22,12 @@ from imgsynth.annotate import annotate
 from imgsynth.batch import I64, SceneBatch
 from imgsynth.compose import compose
 from imgsynth.dataset import writer
+from imgsynth.dataset.labels import described
 from imgsynth.dataset.manifest import MAX_INDEX, Header, Part
 from imgsynth.errors import ImgsynthError, SceneError
-from imgsynth.frame import FrameBatch
+from imgsynth.frame import Buffers, FrameBatch
+from imgsynth.maps import distances, object_coordinates
+from imgsynth.named_points import class_keypoints
 from imgsynth.plan import Draws, Plan, Reader, Sampler
 from imgsynth.render import Renderer
 from imgsynth.rules import obeyed
@@ -73,6 +76,7 @@ def _drawn(
     spec = plan.spec
     draws, batch = _composed(scene, plan, seed, indices, sampler)
     buffers = _renderer(device).render(batch, spec.renderer.samples, spec.renderer.detail)
+    _check_buffers(spec, buffers)
     instances, semantic = annotate(batch, buffers)
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
     images = _effects(scene, plan).apply(images, seed, draws.indices)
@@ -89,7 +93,18 @@ def _drawn(
         values,
         active,
         report=batch.report,
+        distance=distances(batch.cameras, buffers) if "distance" in spec.outputs else None,
+        nocs=object_coordinates(batch.cameras, buffers, instances) if "nocs" in spec.outputs else None,
     )
+
+
+_FROM_RENDERER = {"albedo", "flow_forward", "flow_backward"}  # outputs that only some renderers make
+
+
+def _check_buffers(spec: SceneSpec, buffers: Buffers) -> None:
+    for name in spec.outputs:
+        if name in _FROM_RENDERER and getattr(buffers, name) is None:
+            raise SceneError(f"this renderer gives no {name}", path="outputs")
 
 
 def _composed(
@@ -206,7 +221,12 @@ def render(
 
 
 def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler, device: str) -> None:
-    """Compose one frame, so that a bad value, a missing asset or device is said before any file is made."""
+    """Compose one frame, so that a bad value, a missing asset or device is said before any file is made; draw
+    it where an output depends on the renderer.
+    """
+    if _FROM_RENDERER & set(loaded.spec.outputs):
+        frames(loaded, seed, [index], sampler=sampler, device=device)
+        return
     if device != "cpu":
         _renderer(device)
     plan = loaded.plan()
@@ -229,6 +249,8 @@ def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str
         part_size=part_size(spec), size=spec.image.size, channels=spec.image.channels, classes=spec.classes,
         outputs=spec.outputs, sampler=sampler, renderer="raster", samples=spec.renderer.samples,
         device=device.partition(":")[0], versions=_versions(spec), licences=spec.licences,
+        device=device.partition(":")[0], versions=_versions(), licences=spec.licences,
+        keypoints=class_keypoints(loaded.plan(), loaded.folder), labels=described(spec),
     )  # fmt: skip
 
 

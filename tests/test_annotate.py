@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scenes_for_tests import Shot, Thing, box, icosphere, look_at, make_batch, pose, random_rotations
 
 from imgsynth.annotate import annotate
+from imgsynth.batch import InstanceTable
 from imgsynth.frame import AmodalMasks, Buffers
 from imgsynth.render.raster import RasterRenderer
 
@@ -124,3 +126,17 @@ def test_annotating_needs_no_engine() -> None:
     code = "import sys, imgsynth.annotate, imgsynth.render; print('warp' in sys.modules or 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_an_amodal_mask_is_the_mask_of_the_object_rendered_alone() -> None:
+    batch = crowd(np.random.default_rng(5), 25, (48, 64))
+    buffers = RENDERER.render(batch)
+    table, hidden = batch.instances, 0
+    for k in range(len(table)):
+        one = np.array([k])
+        rows = {name: getattr(table, name)[one] for name in table.__dataclass_fields__}
+        alone = RENDERER.render(replace(batch, instances=InstanceTable(**rows)))
+        mask = alone.instance[table.frame[k]] == table.id[k]
+        np.testing.assert_array_equal(buffers.amodal.mask(k, batch.size), mask)
+        hidden += int((mask & (buffers.instance[table.frame[k]] != table.id[k])).sum())
+    assert hidden > 1000

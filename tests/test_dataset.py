@@ -398,6 +398,7 @@ def test_labels_are_of_frames_with_one_class(classes, tmp_path):
     rows = {
         name: np.resize(getattr(batch.instances, name), (3, *getattr(batch.instances, name).shape[1:]))
         for name in batch.instances.__dataclass_fields__
+        if getattr(batch.instances, name) is not None
     }
     rows |= {"frame": np.zeros(3, np.int32), "id": np.arange(1, 4, dtype=np.int32)}
     rows |= {"class_id": np.array(classes, np.int32), "area_visible": np.array([16, 24, 24])}

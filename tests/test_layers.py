@@ -34,11 +34,12 @@ LAYERS = [
         "viewing",
         "cameras",
         "surroundings",
+        "named_points",
         "compose",
         "render",
         "sensor",
     },
-    {"annotate", "splice", "rules", "dataset", "formats"},
+    {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps"},
     {"generate", "learn", "evaluate", "report", "assetlist"},
     {"study", "probe", "console", "analyses", "cli"},
 ]

@@ -8,6 +8,13 @@ mask          ``masks/*.png``        16-bit grey: instance id, 0 = background
 depth         ``depth/*.npz``        one float32 array ``depth`` (H, W), metres, inf where nothing is hit;
                                      a zip (deflate) that ``np.load(…, allow_pickle=False)`` reads
 normal        ``normals/*.png``      16-bit RGB: component = (value - 32768) / 32767, so that 0 is exact
+distance      ``distance/*.npz``     one float32 array ``distance`` (H, W), metres along the ray, as depth
+albedo        ``albedo/*.png``       16-bit RGB: linear base colour = value / 65535
+nocs          ``nocs/*.png``         16-bit RGB: place in the object's 3-D box = value / 65535; 0 off objects
+flow          ``flow_*/*.npz``       float32 ``flow`` (H, W, 2), pixels (x, y), NaN where it cannot be said;
+                                     uint8 ``occluded`` (H, W), 1 where what moved cannot be seen
+panoptic      ``panoptic/*.png``     8-bit RGB: segment id = R + 256 G + 65536 B, 0 = void
+semantic      ``semantic/*.png``     16-bit grey: class id, 0 = background
 ============  =====================  ====================================================================
 
 Nothing is decoded before its header says the expected size and depth, so that a hostile file costs no memory.
@@ -16,6 +23,7 @@ Nothing is decoded before its header says the expected size and depth, so that a
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
 import zlib
@@ -46,12 +54,12 @@ def decode_image(data: bytes, size: tuple[int, int], channels: int, where: str |
 
 
 def encode_mask(instance: NDArray[np.uint16]) -> bytes:
-    """16-bit PNG of (H, W) instance ids."""
+    """16-bit PNG of (H, W) ids of instances or classes."""
     return _png(instance)
 
 
 def decode_mask(data: bytes, size: tuple[int, int], where: str | Path) -> I32:
-    """(H, W) instance ids of a 16-bit PNG."""
+    """(H, W) ids of a 16-bit PNG."""
     return _decode_png(data, size, 16, _GREY, where).astype(np.int32)
 
 
@@ -67,22 +75,77 @@ def decode_normal(data: bytes, size: tuple[int, int], where: str | Path) -> F32:
     return (levels.astype(np.float32) - 32768.0) / np.float32(32767.0)
 
 
+def encode_shares(shares: F32) -> bytes:
+    """16-bit RGB PNG of (H, W, 3) numbers in 0..1 (what lies outside is cut off)."""
+    levels = np.rint(np.clip(shares, 0.0, 1.0) * 65535.0)
+    return _png(np.ascontiguousarray(levels[:, :, ::-1].astype(np.uint16)))
+
+
+def decode_shares(data: bytes, size: tuple[int, int], where: str | Path) -> F32:
+    """(H, W, 3) numbers in 0..1, within 8e-6 of what was encoded."""
+    levels = _decode_png(data, size, 16, _RGB, where)[:, :, ::-1]
+    return levels.astype(np.float32) / np.float32(65535.0)
+
+
+def encode_segments(ids: I32) -> bytes:
+    """8-bit RGB PNG of (H, W) segment ids below 2^24, as COCO's panoptic form has them."""
+    return _png(np.stack([(ids >> shift) & 255 for shift in (16, 8, 0)], -1).astype(np.uint8))
+
+
+def decode_segments(data: bytes, size: tuple[int, int], where: str | Path) -> I32:
+    """(H, W) segment ids."""
+    blue, green, red = np.moveaxis(_decode_png(data, size, 8, _RGB, where).astype(np.int32), -1, 0)
+    return red + 256 * green + 65536 * blue
+
+
 def encode_depth(depth: F32) -> bytes:
     """npz of (H, W) float32 depth; level 1, as higher ones cost twice the time for 4 % less."""
-    array = io.BytesIO()
-    np.lib.format.write_array(array, np.ascontiguousarray(depth, np.float32), allow_pickle=False)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        entry = zipfile.ZipInfo("depth.npy", _ZIP_DATE)
-        archive.writestr(entry, array.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
-    return out.getvalue()
+    return _npz(depth=depth.astype(np.float32, copy=False))
 
 
 def decode_depth(data: bytes, size: tuple[int, int], where: str | Path) -> F32:
     """(H, W) float32 depth of an npz file."""
-    limit = 4 * size[0] * size[1] + 4096
+    return _decode_npz(data, "depth", size, np.float32, "depth", where)
+
+
+def encode_distance(distance: F32) -> bytes:
+    """npz of (H, W) float32 distance."""
+    return _npz(distance=distance.astype(np.float32, copy=False))
+
+
+def decode_distance(data: bytes, size: tuple[int, int], where: str | Path) -> F32:
+    """(H, W) float32 distance of an npz file."""
+    return _decode_npz(data, "distance", size, np.float32, "distance", where)
+
+
+def encode_flow(flow: F32, occluded: NDArray[np.bool_]) -> bytes:
+    """npz of (H, W, 2) float32 flow and (H, W) bytes, 1 = occluded."""
+    return _npz(flow=flow.astype(np.float32, copy=False), occluded=occluded.astype(np.uint8))
+
+
+def decode_flow(data: bytes, size: tuple[int, int], where: str | Path) -> tuple[F32, NDArray[np.bool_]]:
+    """Flow (H, W, 2) in pixels and where it ends unseen (H, W)."""
+    flow = _decode_npz(data, "flow", (*size, 2), np.float32, "flow", where)
+    return flow, _decode_npz(data, "occluded", size, np.uint8, "flow", where) != 0
+
+
+def _npz(**arrays: NDArray[Any]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, values in arrays.items():
+            array = io.BytesIO()
+            np.lib.format.write_array(array, np.ascontiguousarray(values), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_DATE)
+            archive.writestr(entry, array.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
+    return out.getvalue()
+
+
+def _decode_npz(
+    data: bytes, name: str, size: tuple[int, ...], kind: type, what: str, where: str | Path
+) -> NDArray[Any]:
+    limit = math.prod(size) * np.dtype(kind).itemsize + 4096
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open("depth.npy") as entry:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(f"{name}.npy") as entry:
             content = entry.read(limit + 1)
         if len(content) > limit:
             raise ValueError("larger than its frame")
@@ -90,11 +153,11 @@ def decode_depth(data: bytes, size: tuple[int, int], where: str | Path) -> F32:
         if np.lib.format.read_magic(array) != (1, 0):
             raise ValueError("not an array of NumPy's format 1.0")
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(array)
-        if shape != size or by_columns or dtype != np.float32:
-            raise ValueError(f"expected float32 {size} by rows, got {dtype} {shape}")
-        return np.frombuffer(array.read(), np.float32).reshape(size)
+        if shape != size or by_columns or dtype != kind:
+            raise ValueError(f"expected {np.dtype(kind)} {size} by rows, got {dtype} {shape}")
+        return np.frombuffer(array.read(), kind).reshape(size)
     except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(f"{where}: not a depth file: {e}") from None
+        raise DataError(f"{where}: not a {what} file: {e}") from None
 
 
 def _png(pixels: NDArray[Any]) -> bytes:

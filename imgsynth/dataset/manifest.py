@@ -17,15 +17,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from imgsynth.errors import DataError
+from imgsynth.scene import Output
 
 MANIFEST = "dataset.json"
 FRAMES, INSTANCES, COCO = "frames.parquet", "instances.parquet", "annotations.json"
-TABLES = (FRAMES, INSTANCES, COCO)
+PANOPTIC = "panoptic.json"
 PARTS = "parts"
 FORMAT, FORMAT_VERSION = "imgsynth-dataset", 1
 
@@ -35,6 +44,13 @@ KINDS = {
     "mask": ("masks", ".png"),
     "depth": ("depth", ".npz"),
     "normal": ("normals", ".png"),
+    "distance": ("distance", ".npz"),
+    "albedo": ("albedo", ".png"),
+    "nocs": ("nocs", ".png"),
+    "flow_forward": ("flow_forward", ".npz"),
+    "flow_backward": ("flow_backward", ".npz"),
+    "panoptic": ("panoptic", ".png"),
+    "semantic": ("semantic", ".png"),
 }
 MAX_INDEX = 2**36  # keeps COCO's annotation ids, index · 2^16 + instance id, exact in a double
 MAX_ID = 2**16 - 1
@@ -62,8 +78,9 @@ class Header(_Strict):
     `spec` is the scene as plain JSON values and `spec_digest` its SHA-256 as the scene defines it; `start`
     and `count` are frame indices; `size` is (height, width); class id c is `classes[c - 1]`; `samples`
     counts colour samples a pixel; `device` is the device type that draws; `licences` maps each asset to its
-    licence; `generation` is 0 where no generated image is among the parents. Of all these only `part_size`
-    leaves the frames, tables and annotations as they are.
+    licence; `generation` is 0 where no generated image is among the parents; `keypoints` names those of each
+    class that has any; `labels` says of each label what it holds and what grounds it. Of all these only
+    `part_size` and `labels` leave the frames, tables and annotations as they are.
     """
 
     name: str
@@ -76,7 +93,7 @@ class Header(_Strict):
     size: tuple[int, int] = Field(strict=False)
     channels: Literal[1, 3]
     classes: tuple[str, ...] = Field(strict=False)
-    outputs: tuple[Literal["depth", "normal"], ...] = Field(default=(), strict=False)
+    outputs: tuple[Output, ...] = Field(default=(), strict=False)
     sampler: str = "random"
     renderer: str = "raster"
     device: str = "cpu"
@@ -84,6 +101,8 @@ class Header(_Strict):
     versions: dict[str, str] = {}
     licences: dict[str, str] = {}
     generation: int = Field(default=0, ge=0)
+    keypoints: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
+    labels: dict[str, dict[str, str]] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Header:
@@ -93,7 +112,15 @@ class Header(_Strict):
             names = getattr(self, field)
             if len(set(names)) != len(names):
                 raise ValueError(f"{field}: a name stands twice in {names}")
+        if unknown := [c for c in self.keypoints if c not in self.classes]:
+            raise ValueError(f"keypoints: {unknown[0]!r} is not among the classes")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_newer(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that older datasets lack are left out where they say nothing: their hashes go on to hold."""
+        data: dict[str, Any] = plain(self)
+        return {k: v for k, v in data.items() if v or k not in ("keypoints", "labels")}
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -113,6 +140,12 @@ class Header(_Strict):
     def kinds(self) -> tuple[str, ...]:
         """What each frame has a file of, in the order of KINDS."""
         return tuple(k for k in KINDS if k in ("image", "mask", *self.outputs))
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The files beside the manifest that hold something of all frames."""
+        more = (PANOPTIC,) if "panoptic" in self.outputs else ()
+        return (FRAMES, INSTANCES, COCO, *more)
 
     def parts(self) -> list[Part]:
         """All parts, in order."""

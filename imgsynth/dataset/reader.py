@@ -12,15 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from imgsynth.batch import F32, I32, I64, U8
 from imgsynth.dataset import codec, manifest, rle, writer
 from imgsynth.dataset.manifest import Header, Manifest
 from imgsynth.errors import DataError
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Dataset(Sequence[Sample]):
         return f"Dataset({str(self.root)!r}): {len(self)} frames of {self.size[1]}×{self.size[0]}"
 
     def path(self, kind: str, i: int) -> Path:
-        """The file of a kind ('image', 'mask', 'depth', 'normal') of frame position i."""
+        """The file of a kind ('image', 'mask', 'depth', …: `manifest.KINDS`) of frame position i."""
         if kind not in self.header.kinds:
             raise DataError(f"{self.root}: has no {kind} files, only {', '.join(self.header.kinds)}")
         return self.root / manifest.frame_file(kind, self.header.start + self._position(i))
@@ -132,6 +136,31 @@ class Dataset(Sequence[Sample]):
         """(H, W, 3) unit normals in the camera's frame, 0 where nothing is hit."""
         path = self.path("normal", i)
         return codec.decode_normal(_read(path), self.size, path)
+
+    def distance(self, i: int) -> F32:
+        """(H, W) metres along the ray, inf where nothing is hit."""
+        path = self.path("distance", i)
+        return codec.decode_distance(_read(path), self.size, path)
+
+    def albedo(self, i: int) -> F32:
+        """(H, W, 3) linear base colour, 0..1; 0 where nothing is hit."""
+        path = self.path("albedo", i)
+        return codec.decode_shares(_read(path), self.size, path)
+
+    def nocs(self, i: int) -> F32:
+        """(H, W, 3) places in the objects' 3-D boxes, 0..1; 0 off objects."""
+        path = self.path("nocs", i)
+        return codec.decode_shares(_read(path), self.size, path)
+
+    def flow(self, i: int, direction: Literal["forward", "backward"] = "forward") -> tuple[F32, Bools]:
+        """Optical flow (H, W, 2) in pixels (x, y), NaN where it cannot be said, and occlusion (H, W)."""
+        path = self.path(f"flow_{direction}", i)
+        return codec.decode_flow(_read(path), self.size, path)
+
+    def panoptic(self, i: int) -> I32:
+        """(H, W) segment ids, as in `panoptic.json`; 0 = void."""
+        path = self.path("panoptic", i)
+        return codec.decode_segments(_read(path), self.size, path)
 
     @cached_property
     def frames(self) -> pa.Table:

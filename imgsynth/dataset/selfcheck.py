@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from imgsynth.batch import I32
 from imgsynth.dataset import manifest, rle
-from imgsynth.dataset.coco import annotation_id
+from imgsynth.dataset.coco import annotation_id, coco_keypoints
 from imgsynth.dataset.manifest import frame_file
 from imgsynth.dataset.reader import Dataset
-from imgsynth.dataset.tables import INSTANCE_COLUMNS
+from imgsynth.dataset.tables import INSTANCE_COLUMNS, KEYPOINT_COLUMNS
 from imgsynth.errors import DataError
 
 SHOWN = 20  # problems that a report spells out
@@ -65,11 +65,12 @@ def instance_rows(dataset: Dataset, report: Report) -> dict[str, Any] | None:
         if missing:
             raise DataError(f"{manifest.INSTANCES}: has no column {missing[0]!r}")
         rows: dict[str, Any] = {}
-        for name in INSTANCE_COLUMNS:
+        more = [name for name in KEYPOINT_COLUMNS if name in table.column_names]
+        for name in (*INSTANCE_COLUMNS, *more):
             column = table.column(name).combine_chunks()
             if isinstance(column, pa.FixedSizeListArray):
                 rows[name] = column.flatten().to_numpy().reshape(len(table), -1)
-            elif pa.types.is_string(column.type):
+            elif pa.types.is_string(column.type) or pa.types.is_list(column.type):
                 rows[name] = column.to_pylist()
             else:
                 rows[name] = column.to_numpy()
@@ -104,6 +105,25 @@ def _check_numbers(rows: dict[str, Any], dataset: Dataset, report: Report) -> No
         _blame(rows, ~((rows[name] >= 0) & (rows[name] <= 1)), f"{name} is not in 0..1", report)
     box = rows["box_amodal"]
     _blame(rows, ~((box[:, :2] <= box[:, 2:]).all(axis=1)), "box_amodal is inside out", report)
+    if dataset.header.keypoints and "keypoints" not in rows:
+        report.add(f"{manifest.INSTANCES}: has no column 'keypoints'")
+    elif "keypoints" in rows:
+        wrong = [not _placed(n, t, dataset.size) for n, t in zip(*_keypoints(rows), strict=True)]
+        _blame(rows, np.array(wrong, bool), "keypoints are not where their visibility says", report)
+
+
+def _keypoints(rows: dict[str, Any]) -> tuple[list[list[str]], list[list[float]]]:
+    return rows["keypoint_names"], rows["keypoints"]
+
+
+def _placed(names: list[str], triples: list[float], size: tuple[int, int]) -> bool:
+    """Whether there is a triple for each name, and it is seen or hidden only in the frame."""
+    points = np.array(triples, np.float64)
+    if len(points) != 3 * len(names):
+        return False
+    x, y, seen = points.reshape(-1, 3).T
+    inside = (x >= 0) & (y >= 0) & (x < size[1]) & (y < size[0])
+    return bool((np.isin(seen, (0, 1, 2)) & (inside == (seen > 0))).all())
 
 
 def _blame(rows: dict[str, Any], bad: NDArray[np.bool_], what: str, report: Report) -> None:
@@ -179,7 +199,7 @@ def check_annotations(dataset: Dataset, rows: dict[str, Any], report: Report) ->
         if entry is None:
             report.add(f"{name}: {_where(rows, k)}: has no annotation")
             continue
-        for key, value in _expected(rows, k, dataset.size).items():
+        for key, value in _expected(rows, k, dataset).items():
             if entry.get(key) != value:
                 where = f"annotation {entry['id']}: {_where(rows, k)}"
                 report.add(f"{name}: {where}: {key} is {entry.get(key)!r}, expected {value!r}")
@@ -187,7 +207,14 @@ def check_annotations(dataset: Dataset, rows: dict[str, Any], report: Report) ->
         report.add(f"{name}: annotation {ident} is of no visible, labelled instance")
 
 
-def _expected(rows: dict[str, Any], k: int, size: tuple[int, int]) -> dict[str, Any]:
+def _expected(rows: dict[str, Any], k: int, dataset: Dataset) -> dict[str, Any]:
+    size = dataset.size
+    names = dataset.header.keypoints.get(rows["class"][k])
+    points: dict[str, Any] = {}
+    if names is not None and "keypoints" in rows:
+        values, count = coco_keypoints(names, rows["keypoint_names"][k], rows["keypoints"][k])
+        points = {"keypoints": values, "num_keypoints": count}
+
     def xywh(box: NDArray[np.float64]) -> list[float]:
         return [float(v) for v in (*box[:2], *(box[2:] - box[:2]))]
 
@@ -203,4 +230,5 @@ def _expected(rows: dict[str, Any], k: int, size: tuple[int, int]) -> dict[str, 
         "truncated_fraction": rows["truncated_fraction"][k],
         "amodal_bbox": xywh(rows["box_amodal"][k]),
         "amodal_segmentation": {"size": list(size), "counts": rows["rle_amodal"][k]},
+        **points,
     }

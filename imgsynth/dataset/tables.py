@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from imgsynth.dataset import rle
 from imgsynth.dataset.manifest import Header
 from imgsynth.errors import DataError
-from imgsynth.frame import FrameBatch
+from imgsynth.frame import FrameBatch, InstanceKeypoints
 
 FRAME_ROWS, INSTANCE_ROWS = 8192, 32768  # a row group
 GROUNDING = "render-exact"
@@ -61,6 +61,13 @@ INSTANCE_COLUMNS: dict[str, str] = {
 
 LENSES = ("pinhole", "brown_conrady", "fisheye")
 """Column `lens` of scenes with one; `lens_coefficients` are eight numbers in OpenCV's order."""
+# Further columns of datasets whose scenes name keypoints.
+KEYPOINT_COLUMNS: dict[str, str] = {
+    "keypoint_names": "of the object's keypoints",
+    "keypoints": "x, y, visibility of each: pixels, also outside the frame (NaN behind the camera); "
+    "0 not in the frame, 1 in it and hidden, 2 visible",
+    "keypoints_object": "x, y, z of each: object frame, metres",
+}
 
 
 def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequence[bytes]]) -> pa.Table:
@@ -128,6 +135,8 @@ def instances_table(batch: FrameBatch) -> pa.Table:
         "confidence": pa.array(np.ones(len(rows)), pa.float64()),
     }
     assert list(columns) == list(INSTANCE_COLUMNS)
+    if rows.keypoints is not None:
+        columns |= _keypoint_columns(rows.keypoints)
     return pa.table(columns)
 
 
@@ -145,6 +154,19 @@ def rule_counts(paths: Sequence[Path]) -> dict[str, int] | None:
             again, drawn = again + int((attempt > 0).sum()), drawn + int((attempt + 1).sum())
             broken += len(table) - int(pa.compute.sum(table.column("obeys_rules")).as_py())
     return {"drawn_again": again, "draws": drawn, "broken": broken}
+
+
+def _keypoint_columns(points: InstanceKeypoints) -> dict[str, pa.Array]:
+    """`KEYPOINT_COLUMNS`: lists of as many entries as an instance has keypoints, or three times that."""
+    start = points.start.astype(np.int32)
+    triples = np.concatenate([points.xy, points.visibility[:, None]], 1)
+    columns = {
+        "keypoint_names": pa.ListArray.from_arrays(start, pa.array(points.name, pa.string())),
+        "keypoints": pa.ListArray.from_arrays(3 * start, pa.array(triples.ravel(), pa.float64())),
+        "keypoints_object": pa.ListArray.from_arrays(3 * start, pa.array(points.point.ravel(), pa.float64())),
+    }
+    assert list(columns) == list(KEYPOINT_COLUMNS)
+    return columns
 
 
 def write_fragment(path: Path, table: pa.Table) -> None:

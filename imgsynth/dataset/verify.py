@@ -2,8 +2,9 @@
 
 Files: each is there, nothing else is, each has its SHA-256 (which names the damaged file) and is what its
 name says. Labels: visible boxes are the bounds of the masks, areas their counts, RLE texts their pixels;
-what is visible is part of the amodal mask; fractions follow from areas; `annotations.json` says the same as
-`instances.parquet`.
+what is visible is part of the amodal mask; fractions follow from areas; keypoints are where their visibility
+says; `annotations.json` and `panoptic.json` say the same as `instances.parquet`. Maps: no depth is NaN, no
+distance less than the depth, object coordinates only on objects, flow finite where it is not occluded.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgsynth.batch import I32
 from imgsynth.dataset import codec, manifest
 from imgsynth.dataset.manifest import Manifest, frame_file
+from imgsynth.dataset.mapcheck import check_classes, check_maps, decode, segments_by_frame
 from imgsynth.dataset.reader import Dataset
 from imgsynth.dataset.selfcheck import Report, check_annotations, check_labels, instance_rows
 from imgsynth.errors import DataError
@@ -55,7 +56,7 @@ def _check_names(dataset: Dataset, report: Report) -> None:
     """Every file is there, and nothing else."""
     header = dataset.header
     expected = {frame_file(kind, i) for kind in header.kinds for i in header.indices}
-    expected |= {manifest.MANIFEST, *manifest.TABLES}
+    expected |= {manifest.MANIFEST, *header.tables}
     found = set()
     for name in _walk(dataset.root, dataset.root):
         if os.path.islink(dataset.root / name):
@@ -79,7 +80,7 @@ def _check_tables(root: Path, told: Manifest, report: Report) -> None:
     """The hashes of the tables, and of the manifest itself."""
     if told.sha256 != told.digest():
         report.add(f"{manifest.MANIFEST}: was changed: its content does not have the SHA-256 that it holds")
-    for name in manifest.TABLES:
+    for name in told.header.tables:
         report.tally("files")
         try:
             with open(root / name, "rb") as file:
@@ -110,6 +111,7 @@ def _check_frames(
 ) -> None:
     """Hashes of all files by part and frame, and the labels of each frame against its mask."""
     header = dataset.header
+    stuff = segments_by_frame(dataset, report) if "panoptic" in header.outputs else {}
     parts = header.parts()
     told = {(p.start, p.count): p.sha256 for p in dataset.manifest.parts}
     if list(told) != [(p.start, p.count) for p in parts]:
@@ -118,10 +120,13 @@ def _check_frames(
         hashes: dict[str, str] = {}
         before = report.count
         for position in range(part.start - header.start, part.start - header.start + part.count):
-            mask = _check_files(dataset, position, digests, hashes, report)
+            maps = _check_files(dataset, position, digests, hashes, report)
             report.tally("frames")
-            if mask is not None and rows is not None:
-                check_labels(header.start + position, mask, rows, report)
+            index = header.start + position
+            check_maps(index, maps, report)
+            if "mask" in maps and rows is not None:
+                check_labels(index, maps["mask"], rows, report)
+                check_classes(index, maps, rows, stuff.get(index), len(header.classes), report)
         whole = len(hashes) == part.count * len(header.kinds) and report.count == before
         if whole and manifest.part_hash(hashes) != told.get((part.start, part.count)):
             last = part.start + part.count - 1
@@ -135,9 +140,9 @@ def _check_files(
     digests: dict[str, list[bytes]],
     hashes: dict[str, str],
     report: Report,
-) -> I32 | None:
-    """Hash and decode each file of a frame; returns its mask where that can be read."""
-    header, mask = dataset.header, None
+) -> dict[str, Any]:
+    """Hash and decode each file of a frame; returns its label maps by kind, those that can be read."""
+    header, maps = dataset.header, dict[str, Any]()
     for kind in header.kinds:
         name = frame_file(kind, header.start + position)
         try:
@@ -152,13 +157,8 @@ def _check_files(
         try:
             if kind == "image":
                 codec.decode_image(data, header.size, header.channels, name)
-            elif kind == "mask":
-                mask = codec.decode_mask(data, header.size, name)
-            elif kind == "depth":
-                if np.isnan(codec.decode_depth(data, header.size, name)).any():
-                    report.add(f"{name}: holds NaN")
             else:
-                codec.decode_normal(data, header.size, name)
+                maps[kind] = decode(kind, data, header.size, name)
         except DataError as e:
             report.add(str(e))
-    return mask
+    return maps

@@ -17,18 +17,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from imgsynth.batch import U8
-from imgsynth.dataset import coco, codec, manifest, tables
+from imgsynth.dataset import coco, codec, manifest, panoptic, tables
 from imgsynth.dataset.disk import disk_errors, hashed, replace, sync_folder, write_file
 from imgsynth.dataset.manifest import Header, Manifest, Part, PartHash, frame_file
 from imgsynth.errors import DataError, ImgsynthError
-from imgsynth.frame import FrameBatch
+from imgsynth.frame import Buffers, FrameBatch
 
 _HEADER = "header.json"
 _FRAGMENTS = ("frames", "instances", "coco")  # a part's share of each table
@@ -74,8 +74,12 @@ def write_part(root: Path | str, header: Header, part: Part, batch: FrameBatch) 
         fragments = {what: parts / _fragment(part, what) for what in _FRAGMENTS}
         tables.write_fragment(fragments["frames"], tables.frames_table(header, batch, digests))
         tables.write_fragment(fragments["instances"], rows)
-        lines = coco.annotation_lines(rows, header.size)
+        lines = coco.annotation_lines(rows, header.size, header.keypoints)
         fragments["coco"].write_text(coco.SEPARATOR.join(lines), encoding="utf-8")
+        if "panoptic" in header.outputs:
+            fragments["panoptic"] = parts / _fragment(part, "panoptic")
+            lines = panoptic.annotation_lines(batch)
+            fragments["panoptic"].write_text(coco.SEPARATOR.join(lines), encoding="utf-8")
         record = {
             "start": part.start,
             "count": part.count,
@@ -114,7 +118,11 @@ def commit(root: Path | str, header: Header) -> None:
             fragments = [folder / _fragment(p, "instances") for p in parts]
             instances = tables.merge_fragments(fragments, out, tables.INSTANCE_ROWS)
         with hashed(root / manifest.COCO, files) as out:
-            _write_annotations(out, header, [folder / _fragment(p, "coco") for p in parts])
+            _write_annotations(out, coco.opening(header), [folder / _fragment(p, "coco") for p in parts])
+        if "panoptic" in header.outputs:
+            with hashed(root / manifest.PANOPTIC, files) as out:
+                lines = [folder / _fragment(p, "panoptic") for p in parts]
+                _write_annotations(out, panoptic.opening(header), lines)
         hashes = []
         for part in parts:
             record = manifest.parse((folder / _record(part)).read_bytes(), folder / _record(part))
@@ -165,9 +173,10 @@ def _begun(root: Path, resume: bool) -> Header | None:
 
 def _same_header(root: Path, begun: Header, now: Header) -> None:
     old, new = begun.to_json(), now.to_json()
-    for field in ("name", "spec_digest", *sorted(old)):
-        if old[field] != new[field]:
-            what = "another scene" if field == "spec" else f"{field} {old[field]!r}, now {new[field]!r}"
+    for field in ("name", "spec_digest", *sorted(old.keys() | new.keys())):
+        if old.get(field) != new.get(field):
+            what = f"{field} {old.get(field)!r}, now {new.get(field)!r}"
+            what = "another scene" if field == "spec" else what
             raise ImgsynthError(f"{root}: cannot resume: the dataset was begun with {what}")
 
 
@@ -229,20 +238,49 @@ def _write_files(
 
 
 def _encoder(kind: str, batch: FrameBatch) -> Callable[[int], bytes]:
-    """A function from batch position to the bytes of that frame's file."""
+    """A function from batch position to the bytes of that frame's file.
+
+    Raises:
+        DataError: the frames lack what the header promises.
+    """
     if kind == "image":
         images: U8 = np.ascontiguousarray(batch.images)
         return lambda k: codec.encode_image(images[k])
     if kind == "mask":
         masks = batch.buffers.instance.astype(np.uint16)
         return lambda k: codec.encode_mask(masks[k])
-    if kind == "depth":
-        return lambda k: codec.encode_depth(batch.buffers.depth[k])
-    return lambda k: codec.encode_normal(batch.buffers.normal[k])
+    if kind == "semantic":
+        classes = batch.semantic.astype(np.uint16)
+        return lambda k: codec.encode_mask(classes[k])
+    if kind == "panoptic":
+        return lambda k: codec.encode_segments(panoptic.segments(batch, k))
+    if kind.startswith("flow_"):
+        flow, occluded = _given(batch.buffers, kind), _given(batch.buffers, kind.replace("flow", "occluded"))
+        return lambda k: codec.encode_flow(flow[k], occluded[k])
+    encode, holder = _PLAIN[kind]
+    values = _given(batch if holder == "frame" else batch.buffers, kind)
+    return lambda k: encode(values[k])
 
 
-def _write_annotations(out: IO[bytes], header: Header, fragments: Sequence[Path]) -> None:
-    for text in coco.opening(header):
+# Kinds that are one array a frame: how it is encoded, and whether buffers hold it or the finished frames.
+_PLAIN: dict[str, tuple[Callable[[Any], bytes], str]] = {
+    "depth": (codec.encode_depth, "buffers"),
+    "normal": (codec.encode_normal, "buffers"),
+    "albedo": (codec.encode_shares, "buffers"),
+    "distance": (codec.encode_distance, "frame"),
+    "nocs": (codec.encode_shares, "frame"),
+}
+
+
+def _given(holder: FrameBatch | Buffers, name: str) -> Any:
+    values = getattr(holder, name)
+    if values is None:
+        raise DataError(f"the dataset has an output {name}, its frames were made without")
+    return values
+
+
+def _write_annotations(out: IO[bytes], opening: Iterable[str], fragments: Sequence[Path]) -> None:
+    for text in opening:
         out.write(text.encode("utf-8"))
     separator = b""
     for path in fragments:

@@ -1,0 +1,61 @@
+"""Label maps that follow from depth, pose and camera, whichever renderer drew the frame: distance and object
+coordinates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgsynth.batch import F32, F64, Cameras
+from imgsynth.frame import Buffers, Instances
+
+
+def sight(cameras: Cameras, size: tuple[int, int], i: int) -> F64:
+    """(H, W, 2) the rays of frame i's pixel centres, as (x, y) at z = 1 in the camera's frame."""
+    height, width = size
+    center = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
+    return _unprojected(cameras.k[i], center)
+
+
+def _unprojected(k: F64, pixel: F64) -> F64:
+    """Points (..., 2) at z = 1 of pixels (..., 2)."""
+    inverse = np.linalg.inv(k)
+    return np.asarray(pixel @ inverse[:2, :2].T + inverse[:2, 2])
+
+
+def distances(cameras: Cameras, buffers: Buffers) -> F32:
+    """(n, H, W) float32 metres from the camera's centre along the ray, inf where nothing is hit."""
+    n, height, width = buffers.depth.shape
+    out = np.empty_like(buffers.depth)
+    for i in range(n):
+        ray = sight(cameras, (height, width), i)
+        np.multiply(buffers.depth[i], np.sqrt(1 + (ray**2).sum(-1)), out=out[i], casting="same_kind")
+    return out
+
+
+def object_coordinates(cameras: Cameras, buffers: Buffers, instances: Instances) -> F32:
+    """(n, H, W, 3) float32: where in its object's 3-D box each pixel's centre lies, 0..1 an axis of the
+    object's frame; 0 off objects.
+
+    So (value - ½) · box3d_size + box3d_center is the point in the object's frame; ½ along an axis without
+    extent. After NOCS (Wang et al., "Normalized object coordinate space …", CVPR 2019), but each axis is
+    scaled by its own extent.
+    """
+    n, height, width = buffers.depth.shape
+    out = np.zeros((n, height, width, 3), np.float32)
+    for i in range(n):
+        ids = buffers.instance[i]
+        y, x = np.nonzero(ids)
+        rows = instances.of_frame(i)
+        row_of = np.zeros(int(ids.max(initial=0)) + 1, np.int64)
+        known = instances.id[rows] < len(row_of)
+        row_of[instances.id[rows[known]]] = rows[known]
+        row = row_of[ids[y, x]]
+        ray = sight(cameras, (height, width), i)[y, x]
+        point = np.concatenate([ray, np.ones((len(ray), 1))], 1) * buffers.depth[i, y, x, None]
+        pose = instances.camera_from_object[row]
+        local = np.einsum("pji,pj->pi", pose[:, :3, :3], point - pose[:, :3, 3])
+        extent = instances.box3d_size[row]
+        share = (local - instances.box3d_center[row]) / np.where(extent > 0, extent, np.inf) + 0.5
+        out[i, y, x] = np.clip(share, 0.0, 1.0)
+    return out
