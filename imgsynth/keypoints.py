@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsynth import lens
 from imgsynth.batch import F64, I32, I64, Cameras, SceneBatch
 from imgsynth.frame import HIDDEN, VISIBLE, Buffers, InstanceKeypoints
 from imgsynth.render.projection import spans
@@ -46,7 +47,7 @@ def locate(batch: SceneBatch, buffers: Buffers, camera_from_object: F64) -> Inst
         inside = np.all((xy >= 0) & (xy < [width, height]), axis=1)
     visibility = np.where(inside, VISIBLE, 0).astype(np.uint8)
     visibility[inside] -= _behind_others(
-        batch, buffers, table.frame[row[inside]], table.id[row[inside]], xy[inside], seen_from[inside, 2]
+        batch, buffers, table.frame[row[inside]], table.id[row[inside]], xy[inside], seen_from[inside]
     )
     _hide_behind_own(batch, camera_from_object, row, point, seen_from[:, 2], visibility)
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -54,16 +55,23 @@ def locate(batch: SceneBatch, buffers: Buffers, camera_from_object: F64) -> Inst
 
 
 def project(cameras: Cameras, frame: I32, points: F64) -> F64:
-    """(P, 2) pixels of points (P, 3) in the cameras of their frames (P,); NaN behind the near plane."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        homogeneous = np.einsum("pij,pj->pi", cameras.k[frame], points)
-        xy = homogeneous[:, :2] / homogeneous[:, 2:]
+    """(P, 2) pixels of points (P, 3) in the cameras of their frames (P,); NaN behind the near plane and where
+    the lens does not see.
+    """
+    glass = cameras.lens
+    n = len(cameras.k)
+    if glass is None:
+        kind, coefficients = np.full(n, lens.PINHOLE), np.zeros((n, 8))
+    else:
+        kind, coefficients = glass.kind, glass.coefficients
+    field = np.array([lens.reach(int(k), c) for k, c in zip(kind, coefficients, strict=True)])
+    xy = lens.project(kind[frame], coefficients[frame], cameras.k[frame], points, field[frame])
     xy[points[:, 2] < cameras.near[frame]] = np.nan
     return xy
 
 
 def _behind_others(
-    batch: SceneBatch, buffers: Buffers, frame: I32, ident: I32, xy: F64, z: F64
+    batch: SceneBatch, buffers: Buffers, frame: I32, ident: I32, xy: F64, points: F64
 ) -> NDArray[np.bool_]:
     """(P,) whether what the pixel's centre shows is of another thing and nearer than the tolerance allows."""
     x, y = xy.astype(np.int64).T
@@ -71,13 +79,11 @@ def _behind_others(
     normal = buffers.normal[frame, y, x].astype(np.float64)
     k = batch.cameras.k[frame]
     focal = np.sqrt(k[:, 0, 0] * k[:, 1, 1])
-    ray = np.stack(
-        [(x + 0.5 - k[:, 0, 2]) / k[:, 0, 0], (y + 0.5 - k[:, 1, 2]) / k[:, 1, 1], np.ones(len(x))], 1
-    )
+    ray = points / points[:, 2:]
     cosine = np.abs((normal * ray).sum(1)) / np.linalg.norm(ray, axis=1)
     slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, 1e-9)
     with np.errstate(invalid="ignore"):
-        nearer = z > depth * (1 + (0.5 + np.minimum(slope, MOST_SLOPE)) / focal)
+        nearer = points[:, 2] > depth * (1 + (0.5 + np.minimum(slope, MOST_SLOPE)) / focal)
     return np.asarray(nearer & (buffers.instance[frame, y, x] != ident))
 
 

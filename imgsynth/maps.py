@@ -6,21 +6,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from imgsynth import lens
 from imgsynth.batch import F32, F64, Cameras
 from imgsynth.frame import Buffers, Instances
 
 
 def sight(cameras: Cameras, size: tuple[int, int], i: int) -> F64:
-    """(H, W, 2) the rays of frame i's pixel centres, as (x, y) at z = 1 in the camera's frame."""
+    """(H, W, 2) the rays of frame i's pixel centres, as (x, y) at z = 1 in the camera's frame; NaN where the
+    lens sees nothing.
+    """
     height, width = size
     center = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
-    return _unprojected(cameras.k[i], center)
-
-
-def _unprojected(k: F64, pixel: F64) -> F64:
-    """Points (..., 2) at z = 1 of pixels (..., 2)."""
-    inverse = np.linalg.inv(k)
-    return np.asarray(pixel @ inverse[:2, :2].T + inverse[:2, 2])
+    if cameras.lens is None or cameras.lens.kind[i] == lens.PINHOLE:
+        return lens.normalized(cameras.k[i], center)
+    kind, coefficients = int(cameras.lens.kind[i]), cameras.lens.coefficients[i]
+    bent = lens.normalized(cameras.k[i], center)
+    return lens.straighten(kind, coefficients, bent, lens.reach(kind, coefficients))
 
 
 def distances(cameras: Cameras, buffers: Buffers) -> F32:
@@ -29,7 +30,8 @@ def distances(cameras: Cameras, buffers: Buffers) -> F32:
     out = np.empty_like(buffers.depth)
     for i in range(n):
         ray = sight(cameras, (height, width), i)
-        np.multiply(buffers.depth[i], np.sqrt(1 + (ray**2).sum(-1)), out=out[i], casting="same_kind")
+        stretch = np.nan_to_num(np.sqrt(1 + (ray**2).sum(-1)), nan=1.0)
+        np.multiply(buffers.depth[i], stretch, out=out[i], casting="same_kind")
     return out
 
 
