@@ -39,14 +39,14 @@ LAYERS = [
         "render",
         "sensor",
     },
-    {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps"},
-    {"generate", "learn", "evaluate", "report", "assetlist"},
+    {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps", "samples"},
+    {"generate", "learn", "evaluate", "report", "assetlist", "torch"},
     {"study", "probe", "console", "analyses", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
 ENGINES = {
-    "torch": {"learn", "study"},
+    "torch": {"learn", "study", "torch"},
     "torchvision": {"learn", "dataset"},
     "warp": {"render"},
     "albumentations": {"sensor"},
