@@ -249,7 +249,6 @@ def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str
         part_size=part_size(spec), size=spec.image.size, channels=spec.image.channels, classes=spec.classes,
         outputs=spec.outputs, sampler=sampler, renderer="raster", samples=spec.renderer.samples,
         device=device.partition(":")[0], versions=_versions(spec), licences=spec.licences,
-        device=device.partition(":")[0], versions=_versions(), licences=spec.licences,
         keypoints=class_keypoints(loaded.plan(), loaded.folder), labels=described(spec),
     )  # fmt: skip
 
