@@ -204,8 +204,8 @@ def render(
         raise ImgsynthError(
             f"{n} frames are too many for one dataset of this scene (at most {most}); render slices of it"
         )
-    header = _header(loaded, n, seed, start, sampler, device)
     _try_one(loaded, seed, start, sampler, device)
+    header = _header(loaded, n, seed, start, sampler, device)
     root = Path(out)
     todo = writer.create(root, header, resume)
     done = n - sum(part.count for part in todo)
@@ -239,6 +239,8 @@ def _versions(spec: SceneSpec) -> dict[str, str]:
     names = {"numpy": "numpy", "opencv": "opencv-python-headless", "pyarrow": "pyarrow", "warp": "warp-lang"}
     if spec.sensor.effects:
         names["albumentations"] = "albumentations"
+    if any(group.place.drop is not None for group in spec.objects.values()):
+        names["mujoco"] = "mujoco"
     return {"imgsynth": __version__, **{name: metadata.version(package) for name, package in names.items()}}
 
 

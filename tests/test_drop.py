@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from imgsynth import geometry
+from imgsynth import generate, geometry
 from imgsynth.compose import compose
 from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.layout import settle
@@ -189,3 +189,9 @@ def test_mistakes_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(ImgsynthError, match=r"place.drop needs MuJoCo.*pip install 'imgsynth\[physics\]'"):
         batch(plan_of({"die": boxes()}), [0])
+
+
+def test_datasets_of_dropped_objects_name_the_simulator():
+    pytest.importorskip("mujoco")
+    assert "mujoco" in generate._versions(plan_of({"die": boxes()}).spec)
+    assert "mujoco" not in generate._versions(plan_of({}).spec)
