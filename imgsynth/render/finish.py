@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, Geometry
-from imgsynth.render.layers import covered
+from imgsynth.render.arrays import OPTIONS, Geometry, PatternRow
+from imgsynth.render.layers import KIND_DECAL, KIND_STICKERS, Coat, decal, stickers, worn
 from imgsynth.render.patterns import pattern_color
 from imgsynth.render.surfaces import Surface, facing, unit
 from imgsynth.render.texturing import codes, filtered
@@ -85,9 +85,8 @@ def plain_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Mat
 
 
 @wp.func
-def patterned(geo: Geometry, surface: Surface, row: int, repeat: wp.vec2) -> wp.vec3:
-    """Colour of pattern `row` at a surface point."""
-    p = geo.patterns[row]
+def patterned(p: PatternRow, surface: Surface, repeat: wp.vec2) -> wp.vec3:
+    """Colour of a pattern at a surface point."""
     point = surface.point
     dx = surface.dx
     dy = surface.dy
@@ -126,7 +125,7 @@ def rich_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Matt
     if material.texture >= 0:
         albedo = wp.cw_mul(albedo, filtered(geo, material.texture, at.uv, at.du, at.dv, False))
     if finish.pattern >= 0:
-        albedo = wp.cw_mul(albedo, patterned(geo, surface, finish.pattern, material.uv_scale))
+        albedo = wp.cw_mul(albedo, patterned(geo.patterns[finish.pattern], surface, material.uv_scale))
     metallic = material.metallic
     out = Matter()
     out.rough = material.roughness
@@ -141,7 +140,14 @@ def rich_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Matt
     bare = float(1.0)  # share that no layer covers
     for i in range(finish.first_layer, finish.last_layer):
         layer = geo.layers[i]
-        over = covered(geo, layer, surface, albedo)
+        over = Coat()
+        if layer.kind == KIND_DECAL:
+            over = decal(geo, layer, surface)
+        elif layer.kind == KIND_STICKERS:
+            over = stickers(geo, layer, surface)
+        else:
+            over = worn(layer, surface, albedo)
+        over.share = over.share * layer.strength
         albedo = albedo + (over.color - albedo) * over.share
         metallic = metallic + (layer.metallic - metallic) * over.share
         out.rough = out.rough + (layer.roughness - out.rough) * over.share

@@ -34,6 +34,33 @@ class Coat:
     color: wp.vec3
 
 
+@wp.struct
+class Spot:
+    """Where a layer is looked at: in metres in the object's frame, or over texture coordinates."""
+
+    point: wp.vec3
+    dx: wp.vec3  # its change over one pixel in x
+    dy: wp.vec3  # and in y
+    across: wp.vec3  # the surface's normal there, any length
+
+
+@wp.func
+def spot(layer: LayerRow, surface: Surface) -> Spot:
+    """The surface point as the layer has it."""
+    out = Spot()
+    if layer.mapped == 1:
+        out.point = wp.vec3(surface.uv[0], surface.uv[1], 0.0)
+        out.dx = wp.vec3(surface.du[0], surface.du[1], 0.0)
+        out.dy = wp.vec3(surface.dv[0], surface.dv[1], 0.0)
+        out.across = wp.vec3(0.0, 0.0, 1.0)
+    else:
+        out.point = surface.point
+        out.dx = surface.dx
+        out.dy = surface.dy
+        out.across = surface.across
+    return out
+
+
 @wp.func
 def blotches(layer: LayerRow, q: wp.vec3, reach: float) -> float:
     """Where noise exceeds what the layer's coverage leaves below it: a share of the footprint, by what the
@@ -97,8 +124,14 @@ def scratches(layer: LayerRow, point: wp.vec3, dx: wp.vec3, dy: wp.vec3, across:
 
 
 @wp.func
-def stickers(geo: Geometry, layer: LayerRow, q: wp.vec3, dx: wp.vec3, dy: wp.vec3, across: wp.vec3) -> Coat:
+def stickers(geo: Geometry, layer: LayerRow, surface: Surface) -> Coat:
     """Rounded rectangles strewn on the plane that the surface looks along most, at most one in each cell."""
+    place = spot(layer, surface)
+    per_metre = 1.0 / layer.scale
+    q = place.point * per_metre
+    dx = place.dx * per_metre
+    dy = place.dy * per_metre
+    across = place.across
     # Right-handed seen from outside, so that pictures are not mirrored.
     x = wp.vec3(1.0, 0.0, 0.0)
     y = wp.vec3(0.0, 1.0, 0.0)
@@ -184,36 +217,19 @@ def decal(geo: Geometry, layer: LayerRow, surface: Surface) -> Coat:
 
 
 @wp.func
-def covered(geo: Geometry, layer: LayerRow, surface: Surface, albedo: wp.vec3) -> Coat:
-    """Share of the pixel's footprint at a surface point that a layer covers, its strength applied, and the
-    colour it has there over `albedo`.
-    """
+def worn(layer: LayerRow, surface: Surface, albedo: wp.vec3) -> Coat:
+    """Dirt, fading or scratches over `albedo`."""
+    place = spot(layer, surface)
     out = Coat()
-    if layer.kind == KIND_DECAL:
-        out = decal(geo, layer, surface)
+    out.color = layer.color_a
+    if layer.kind == KIND_SCRATCHES:
+        out.share = scratches(layer, place.point, place.dx, place.dy, unit(place.across))
     else:
-        point = surface.point
-        dx = surface.dx
-        dy = surface.dy
-        across = surface.across
-        if layer.mapped == 1:
-            point = wp.vec3(surface.uv[0], surface.uv[1], 0.0)
-            dx = wp.vec3(surface.du[0], surface.du[1], 0.0)
-            dy = wp.vec3(surface.dv[0], surface.dv[1], 0.0)
-            across = wp.vec3(0.0, 0.0, 1.0)
         size = 1.0 / layer.scale
-        if layer.kind == KIND_STICKERS:
-            out = stickers(geo, layer, point * size, dx * size, dy * size, across)
-        elif layer.kind == KIND_SCRATCHES:
-            out.share = scratches(layer, point, dx, dy, unit(across))
-            out.color = layer.color_a
-        else:
-            reach = wp.sqrt(wp.max(wp.dot(dx, dx), wp.dot(dy, dy))) * size
-            out.share = blotches(layer, point * size, reach)
-            out.color = layer.color_a
-            if layer.kind == KIND_FADING:
-                # Pigments go, what they covered stays: pale, and as bright as the colour was, almost.
-                light = albedo[0] * 0.2126 + albedo[1] * 0.7152 + albedo[2] * 0.0722
-                out.color = layer.color_a * (0.35 + 0.65 * light)
-    out.share = out.share * layer.strength
+        reach = wp.sqrt(wp.max(wp.dot(place.dx, place.dx), wp.dot(place.dy, place.dy))) * size
+        out.share = blotches(layer, place.point * size, reach)
+        if layer.kind == KIND_FADING:
+            # Pigments go, what they covered stays: pale, and as bright as the colour was, almost.
+            light = albedo[0] * 0.2126 + albedo[1] * 0.7152 + albedo[2] * 0.0722
+            out.color = layer.color_a * (0.35 + 0.65 * light)
     return out

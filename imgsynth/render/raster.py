@@ -335,6 +335,8 @@ class _Round:
         cells = pixels * detail * detail
         base = self.out.albedo
         albedo = color[:0] if base is None else base[first : first + pixels]
-        matter = plain_matter if self.run.batch.materials.plain else rich_matter
-        kernel = shade_kernel(self.lighting, matter, with_albedo=base is not None and labels != 0)
+        materials = self.run.batch.materials
+        matter = plain_matter if materials.plain else rich_matter
+        coated = bool(np.any(materials.clearcoat > 0))
+        kernel = shade_kernel(self.lighting, matter, base is not None and labels != 0, coated)
         self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])

@@ -214,7 +214,9 @@ def tile_heights(view: View, tiles: wp.array(dtype=wp.float32)):
 
 
 @cache
-def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo: bool = False) -> Any:
+def shade_kernel(
+    lighting: Any = sunlit, matter: Any = plain_matter, with_albedo: bool = False, coated: bool = False
+) -> Any:
     """The shading kernel for a way of lighting, for kinds of materials and for the labels asked for.
 
     Each is a module of its own, compiled when first used, so that plain scenes pay nothing for others.
@@ -223,9 +225,8 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
         lighting: a Warp function with the arguments of `sunlit`.
         matter: a Warp function with the arguments of `plain_matter`.
         with_albedo: the labels include the base colour.
+        coated: some material has a clearcoat.
     """
-
-    coated = matter is not plain_matter
 
     @wp.kernel(module="unique", module_options=OPTIONS)
     def shade(
@@ -361,14 +362,18 @@ def shade_kernel(lighting: Any = sunlit, matter: Any = plain_matter, with_albedo
                                 m = matter(geo, surface, n, v)
                                 at = ray * surface.depth
                                 where = wp.vec2(px, py)
-                                c = lighting(geo, view, frame, seen, surface, m, m.normal, v, at, where)
                                 if wp.static(coated):
-                                    if m.coat > 0.0:
-                                        lacquer = coat_of(m, n)
-                                        over = lighting(
-                                            geo, view, frame, seen, surface, lacquer, n, v, at, where
+                                    # One call of the lighting, in a loop, so that it stays inlined.
+                                    for film in range(wp.where(m.coat > 0.0, 2, 1)):
+                                        now = m
+                                        if film == 1:
+                                            now = coat_of(m, n)
+                                        lit = lighting(
+                                            geo, view, frame, seen, surface, now, now.normal, v, at, where
                                         )
-                                        c = c + (over - c) * m.coat
+                                        c = c + (lit - c) * wp.where(film == 1, m.coat, 1.0)
+                                else:
+                                    c = lighting(geo, view, frame, seen, surface, m, m.normal, v, at, where)
                         if labels != 0:
                             depth[pixel] = surface.depth
                             normal[pixel] = n
