@@ -133,8 +133,7 @@ def _bent_box(
         else:
             corner = np.arange(len(at))
             edges = np.stack([corner, np.roll(corner, -1)], 1)
-        outlines.corners(np.full(len(at), k), at)
-        outlines.edges(np.full(len(edges), k), at[edges[:, 0]], at[edges[:, 1]])
+        outlines.mesh(np.full(len(at), k), at, edges)
     frame = instances.frame[rows]
     np.fmin.at(low, frame, outlines.box[:, :2])
     np.fmax.at(high, frame, outlines.box[:, 2:])

@@ -14,8 +14,9 @@ from oracle import Grid, straightened, trace
 
 from imgsynth import generate, geometry, lens
 from imgsynth.compose import compose
-from imgsynth.errors import SceneError
+from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.render import renderer
+from imgsynth.render.base import pinholes_only
 from imgsynth.scene import SceneSpec
 from imgsynth.scenefile import Scene
 
@@ -172,6 +173,15 @@ def test_framing_through_a_lens_fills_the_picture():
         batch = compose(batch_of, batch_of.sample(0, range(4)))
         box = renderer().render(batch, 1).boxes
         np.testing.assert_allclose(box, np.tile([6.4, 9.6, 57.6, 38.4], (4, 1)), atol=1e-6)
+
+
+def test_what_knows_pinholes_only_says_so():
+    plan = Scene(scene({"fov_deg": 60, "lens": {"fisheye": {}}}), Path()).plan()
+    batch = compose(plan, plan.sample(3, [7]))
+    with pytest.raises(ImgsynthError, match="depth of field is for pinhole cameras only, and frame 7"):
+        pinholes_only(batch, "depth of field")
+    plan = Scene(scene({}), Path()).plan()
+    pinholes_only(compose(plan, plan.sample(3, [7])), "depth of field")
 
 
 def test_a_frame_is_the_same_alone_and_beside_other_lenses():

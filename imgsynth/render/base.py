@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from imgsynth.batch import SceneBatch
+from imgsynth.errors import ImgsynthError
 from imgsynth.frame import Buffers
+from imgsynth.lens import PINHOLE
+
+
+def pinholes_only(batch: SceneBatch, what: str) -> None:
+    """Refuse cameras with a lens, where `what` ("mitsuba", "depth of field") is for pinholes only.
+
+    Raises:
+        ImgsynthError: says which frame has a lens, and the cure.
+    """
+    lens = batch.cameras.lens
+    if lens is not None and np.any(lens.kind != PINHOLE):
+        frame = int(batch.indices[np.argmax(lens.kind != PINHOLE)])
+        raise ImgsynthError(
+            f"camera.lens: {what} is for pinhole cameras only, and frame {frame} has a lens: leave out one"
+        )
 
 
 @runtime_checkable

@@ -64,6 +64,24 @@ class Outlines:
         seen = self.inside(row, points)
         self.grow(row[seen], self.pixels(row[seen], points[seen, :2] / points[seen, 2:]))
 
+    def mesh(self, row: I64, points: F64, edges: I64) -> None:
+        """Take in vertices (v, 3) of rows (v,), and the edges (m, 2) between them."""
+        self.corners(row, points)
+        seen = self.inside(row, points)
+        straight = np.zeros((len(points), 2))
+        straight[seen] = points[seen, :2] / points[seen, 2:]
+        xy = self.pixels(row, straight)
+        whole = seen[edges[:, 0]] & seen[edges[:, 1]]
+        cut = edges[~whole]
+        if len(cut):
+            self.edges(row[cut[:, 0]], points[cut[:, 0]], points[cut[:, 1]])
+        i, j = edges[whole, 0], edges[whole, 1]
+        far = np.flatnonzero(self._may_stick_out(row[i], straight[i], straight[j], xy[i], xy[j]))
+        i, j = i[far], j[far]
+        for k in range(0, len(far), _CHUNK):
+            part = slice(k, k + _CHUNK)
+            self._follow(row[i[part]], straight[i[part]], straight[j[part]])
+
     def edges(self, row: I64, a: F64, b: F64) -> None:
         """Take in edges a → b (m, 3), after the corners: cut to what is seen, followed where they matter."""
         whole = self.inside(row, a) & self.inside(row, b)
@@ -80,7 +98,7 @@ class Outlines:
             whole[cut] = True
         keep = np.flatnonzero(whole)
         row, p, q = row[keep], a[keep, :2] / a[keep, 2:], b[keep, :2] / b[keep, 2:]
-        far = np.flatnonzero(self._may_stick_out(row, p, q))
+        far = np.flatnonzero(self._may_stick_out(row, p, q, self.pixels(row, p), self.pixels(row, q)))
         for i in range(0, len(far), _CHUNK):
             part = far[i : i + _CHUNK]
             self._follow(row[part], p[part], q[part])
@@ -113,8 +131,11 @@ class Outlines:
         high = np.where(between & (root < 0), -1.0, high)
         return np.nan_to_num(low, nan=1.0), np.nan_to_num(high, nan=0.0)
 
-    def _may_stick_out(self, row: I64, p: F64, q: F64) -> NDArray[np.bool_]:
-        """Which edges' curves may leave their row's box: by the bound on how far they bulge."""
+    def _may_stick_out(self, row: I64, p: F64, q: F64, start: F64, stop: F64) -> NDArray[np.bool_]:
+        """Which edges' curves may leave their row's box: by the bound on how far they bulge.
+
+        `start` and `stop` are the pixels of their ends p and q.
+        """
         lens = self.lens[row]
         out = np.zeros(len(row), bool)
         for number in np.unique(lens):
@@ -125,10 +146,9 @@ class Outlines:
             step = np.minimum(np.ceil(radius / reach * models.STEPS).astype(int), models.STEPS)
             bulge = np.sum((p[here] - q[here]) ** 2, axis=1) / 8 * table[step]
             over = bulge[:, None] * np.abs(self.k[number, :2, :2]).sum(1) - 1e-6
-            ends = np.stack([self.pixels(row[here], p[here]), self.pixels(row[here], q[here])])
             box = self.box[row[here]]
-            out[here] = np.any(ends.min(0) - over < box[:, :2], axis=1)
-            out[here] |= np.any(ends.max(0) + over > box[:, 2:], axis=1)
+            out[here] = np.any(np.minimum(start[here], stop[here]) - over < box[:, :2], axis=1)
+            out[here] |= np.any(np.maximum(start[here], stop[here]) + over > box[:, 2:], axis=1)
         return out
 
     def _follow(self, row: I64, p: F64, q: F64) -> None:

@@ -92,13 +92,12 @@ def _bent_boxes(batch: SceneBatch, rows: I64) -> F64:
     vertex = pool.vertices[pool.vertex_start[mesh][row] + local].astype(np.float64)
     points = np.einsum("vij,vj->vi", linear[row], vertex) + pose[row, :3, 3]
     outlines = Outlines(batch.cameras, table.frame[rows].astype(np.int64))
-    outlines.corners(row, points)
     owner, edges = _edges(batch, mesh, np.cumsum(counts) - counts, np.arange(len(rows)))
-    outlines.edges(owner, points[edges[:, 0]], points[edges[:, 1]])
-    outlines.edges(*_near_cuts(outlines.near, outlines.lens, owner, points[edges]))
+    outlines.mesh(row, points, edges)
     over = np.zeros(len(rows), bool)
     over[row[~outlines.inside(row, points)]] = True
     if over.any():
+        outlines.edges(*_near_cuts(outlines.near, outlines.lens, owner, points[edges]))
         reaching = over[owner].reshape(-1, 3)[:, 0]
         outlines.rims(owner[::3][reaching], points[edges[:, 0].reshape(-1, 3)[reaching]])
     return outlines.box
