@@ -246,3 +246,43 @@ def plain_set(root: Path) -> Path:
     """frames.parquet of a scene with a pinhole."""
     generate.render(scene({}), 1, root / "plain", workers=1)
     return root / "plain" / "frames.parquet"
+
+
+@pytest.mark.parametrize("bends", [{"fisheye": {"k1": 0.02}}, {"brown_conrady": {"k1": -0.15, "p1": 0.01}}])
+def test_textures_and_shadows_through_a_lens_are_those_of_a_bent_photograph(bends):
+    """Against a large pinhole picture of the scene, looked up where OpenCV says that pixels look: about as near
+    as a small pinhole picture is, whose textures are filtered as coarsely. (A barrel shows more edges.)
+    """
+    checker = {"noise": {"kind": "checker", "cells": 2, "a": "white", "b": "black", "size": 64}}
+    red = {"shape": {"box": {"size": 0.4}}, "place": {"on_ground": True}, "material": {"color": "red"}}
+    changes = {
+        "ground": {"material": {"texture": checker, "repeat": 2}},
+        "objects": {"box": red},
+        "sensor": {"tone": "linear"},
+    }
+
+    def taken(side: int, samples: int, **camera: object):
+        image = {"image": {"size": [side, side]}, "renderer": {"samples": samples}}
+        plan = Scene(
+            scene({"distance": 1.5, "elevation_deg": 50} | camera, **image, **changes), Path()
+        ).plan()
+        return generate.frames(plan, 1, [0]).images[0].astype(float), compose(plan, plan.sample(1, [0]))
+
+    large, wide = taken(960, 4, fov_deg=100, roll_deg=20)
+
+    def off(**camera: object) -> np.ndarray:
+        got, batch = taken(48, 16, **camera)
+        grid = Grid.centres((48, 48), 5)
+        points = np.stack(np.meshgrid(grid.x, grid.y), -1).reshape(-1, 2)
+        bent = batch.cameras.lens is not None
+        rays = straightened(batch, 0, points) if bent else lens.normalized(batch.cameras.k[0], points)
+        at = (lens.pixels(wide.cameras.k[0], rays) - 0.5).astype(np.float32).reshape(240, 240, 2)
+        assert at.min() > 0
+        assert at.max() < 959
+        expected = cv2.remap(large, at[..., 0], at[..., 1], cv2.INTER_LINEAR).reshape(48, 5, 48, 5, 3)
+        assert got.std() > 30
+        return np.abs(expected.mean((1, 3)) - got)
+
+    error, plain = off(fov_deg=65, lens=bends, roll_deg=20), off(fov_deg=65, roll_deg=20)
+    assert error.mean() < 1.3 * plain.mean()
+    assert np.quantile(error, 0.99) < 1.3 * np.quantile(plain, 0.99)
