@@ -26,7 +26,7 @@ from imgsynth.shapes.meshrepair import Joined, joined
 from imgsynth.shapes.meshsource import Home, Source, checked
 from imgsynth.shapes.objfile import read_obj
 from imgsynth.shapes.plystl import read_ply, read_stl
-from imgsynth.shapes.surface import face_normals
+from imgsynth.shapes.surface import distinct_rows, face_normals
 from imgsynth.shapes.vertexcolors import painted
 from imgsynth.shapespec import UNITS
 
@@ -228,7 +228,8 @@ def _welded(mesh: Joined, slot: NDArray[np.int32], names: tuple[str, ...], two_s
     """Corners that agree in everything become one vertex."""
     corners = np.concatenate([mesh.vertices[mesh.faces], mesh.normals, mesh.uv], -1)
     rows = corners.reshape(-1, 8).astype(np.float32) + np.float32(0)
-    unique, index = np.unique(rows, axis=0, return_inverse=True)
+    first, index = distinct_rows(rows)
+    unique = rows[first]
     return Meshes(
         vertices=np.ascontiguousarray(unique[None, :, :3]),
         normals=np.ascontiguousarray(unique[None, :, 3:6]),

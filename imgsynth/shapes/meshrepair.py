@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from imgsynth.batch import F64, I32, I64
 from imgsynth.errors import DataError
 from imgsynth.shapes.meshsource import Source
-from imgsynth.shapes.surface import box_projection, creased_normals, face_normals, is_closed
+from imgsynth.shapes.surface import (
+    box_projection,
+    creased_normals,
+    distinct_rows,
+    face_normals,
+    is_closed,
+)
 from imgsynth.shapes.winding import consistent, outward
 
 
@@ -75,7 +81,7 @@ def joined(source: Source, where: str) -> Joined:
 
 def _positions(vertices: F64) -> NDArray[np.intp]:
     """(v,) a number for each distinct place."""
-    return np.unique(vertices + 0.0, axis=0, return_inverse=True)[1].ravel()
+    return distinct_rows(vertices + 0.0)[1]
 
 
 def _with_area(vertices: F64, faces: I64) -> NDArray[np.bool_]:
@@ -88,9 +94,8 @@ def _repeated(corners: I64) -> NDArray[np.bool_]:
     """(f,) whether an earlier face has the same corners in the same turn."""
     first = np.argmin(corners, axis=1)
     turn = (first[:, None] + np.arange(3)) % 3
-    _, index = np.unique(np.take_along_axis(corners, turn, 1), axis=0, return_index=True)
     out = np.ones(len(corners), bool)
-    out[index] = False
+    out[distinct_rows(np.take_along_axis(corners, turn, 1))[0]] = False
     return out
 
 

@@ -9,6 +9,7 @@ from imgsynth.color import srgb_to_linear
 from imgsynth.errors import DataError
 from imgsynth.shapes.filematerial import FileMaterial
 from imgsynth.shapes.meshsource import Home, MissingFile, Part, Source
+from imgsynth.shapes.surface import distinct_rows
 
 _CORNERS = 64  # of one polygon, at most
 
@@ -154,8 +155,8 @@ def _part(
     faces: I64, vertices: F64, uv: F64 | None, normals: F64 | None, material: FileMaterial | None
 ) -> Part:
     """Corners that agree in vertex, texture point and normal become one vertex."""
-    unique, index = np.unique(faces.reshape(-1, 3), axis=0, return_inverse=True)
-    v, t, n = unique.T
+    first, index = distinct_rows(faces.reshape(-1, 3))
+    v, t, n = faces.reshape(-1, 3)[first].T
     colors = None
     if vertices.shape[1] >= 6:  # a common extension: red, green, blue in sRGB after the place
         rgb = vertices[v, 3:6]

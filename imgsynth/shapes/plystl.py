@@ -14,6 +14,7 @@ from imgsynth.batch import F64
 from imgsynth.color import srgb_to_linear
 from imgsynth.shapes.filematerial import FileMaterial
 from imgsynth.shapes.meshsource import Home, Part, Source, rows_or_none
+from imgsynth.shapes.surface import distinct_rows
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _TEXTURE = re.compile(rb"^comment\s+texturefile\s+(.+)$", re.IGNORECASE | re.MULTILINE)
@@ -40,8 +41,8 @@ def read_stl(home: Home, data: bytes) -> Source:
     else:
         raise home.fail("not an STL file: shorter than its header")
     # Corners that agree are one vertex: STL has no other way to say so.
-    vertices, index = np.unique(corners + 0.0, axis=0, return_inverse=True)
-    return Source([Part(vertices, index.reshape(-1, 3).astype(np.int64))])
+    first, index = distinct_rows(corners + 0.0)
+    return Source([Part(corners[first], index.reshape(-1, 3).astype(np.int64))])
 
 
 def _text_stl(home: Home, data: bytes) -> F64:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,19 @@ def is_closed(faces: I64) -> bool:
     return bool(once and (forward == backward).all())
 
 
+def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first of each kind of row (k,), in lexicographic order, and which kind each row is (n,): np.unique
+    along an axis, column by column, which takes a quarter of the time.
+    """
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    new = np.ones(len(rows), bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(1)
+    kind = np.empty(len(rows), np.intp)
+    kind[order] = np.cumsum(new) - 1
+    return order[new], kind
+
+
 def creased_normals(vertices: F64, faces: I64, position: NDArray[np.intp]) -> F64:
     """(f, 3, 3): area-weighted mean of the faces round a corner that connect to its own without a crease."""
     from scipy.sparse import coo_array
@@ -48,7 +63,7 @@ def creased_normals(vertices: F64, faces: I64, position: NDArray[np.intp]) -> F6
     links = coo_array((smooth[smooth].astype(np.int8), (a[smooth], b[smooth])), shape=(len(faces),) * 2)
     group = connected_components(links, directed=False)[1]
     key = np.stack([corners.ravel(), np.repeat(group, 3)], 1)
-    index = np.unique(key, axis=0, return_inverse=True)[1].ravel()
+    index = distinct_rows(key)[1]
     total = np.zeros((int(index.max()) + 1, 3))
     np.add.at(total, index, np.repeat(raw, 3, axis=0))
     summed = total[index].reshape(-1, 3, 3)
