@@ -16,6 +16,7 @@ from imgsynth.compose import compose
 from imgsynth.errors import SceneError
 from imgsynth.scene import SceneSpec
 from imgsynth.shapespec import AssetsSpec
+from tests.meshwriting import Glb
 
 
 def box(path: Path, size: float = 0.1, color: str | None = None) -> None:
@@ -214,14 +215,14 @@ def test_sheets_are_strict(folder: Path, text: str, message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def shown(folder: Path, **thing: Any) -> Any:
-    """One frame of one object that fills the view, without light but what is around."""
+def shown(folder: Path, light: Any = None, **thing: Any) -> Any:
+    """One frame of one object that fills the view, with no light but what is around, unless given."""
     spec = {
         "name": "one",
         "classes": ["thing"],
         "image": {"size": [32, 32]},
         "camera": {"distance": 1.0, "elevation_deg": 90, "fov_deg": 30},
-        "light": {"sun": None, "ambient": {"radiance": 1.0}},
+        "light": light or {"sun": None, "ambient": {"radiance": 1.0}},
         "background": {"flat": "black"},
         "objects": {"thing": {"class": "thing", **thing}},
     }
@@ -271,6 +272,35 @@ def composed(path: Path, n: int) -> tuple[Any, Any]:
     loaded = scenefile.load(path)
     draws = loaded.plan().sample(0, range(n))
     return compose(loaded.plan(), draws, folder=loaded.folder), draws
+
+
+@pytest.mark.parametrize(("azimuth", "tilt"), [(0, (1, 0)), (90, (0, 1)), (180, (-1, 0)), (270, (0, -1))])
+def test_a_files_normal_map_leans_along_u_and_up_along_v(
+    folder: Path, azimuth: float, tilt: tuple[int, int]
+) -> None:
+    """A map that leans to the sun by 45° makes a floor as bright as a sheet that faces it: √2 times the floor's."""
+    light = {
+        "sun": {"azimuth_deg": azimuth, "elevation_deg": 45, "shadows": False},
+        "ambient": {"radiance": 0.0},
+    }
+    found = []
+    for lean in (0.0, 1.0):
+        g = Glb()
+        normal = np.array([tilt[0] * lean, tilt[1] * lean, 1.0])
+        texel = np.rint(128 + 127 * normal / np.linalg.norm(normal))
+        own = g.material(
+            normalTexture=g.texture(np.tile(texel, (4, 4, 1))),
+            pbrMetallicRoughness={"metallicFactor": 0.0, "roughnessFactor": 1.0, "baseColorFactor": [0.5, 0.5, 0.5, 1]},
+        )  # fmt: skip
+        g.node(mesh=g.mesh(g.quad(own)))
+        g.glb(folder / "n.glb")
+        frame = shown(
+            folder,
+            light=light,
+            shape={"mesh": {"file": "n.glb", "up_axis": "z", "center": "box", "size_m": 2}},
+        )
+        found.append(float(frame.buffers.color[0, 30:34, 30:34].mean()))
+    assert found[1] / found[0] == pytest.approx(np.sqrt(2), rel=0.03)
 
 
 def test_keypoints_of_a_sheet_reach_the_renderer_in_metres(folder: Path) -> None:

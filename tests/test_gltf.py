@@ -52,6 +52,39 @@ def test_two_materials_are_two_slots(tmp_path: Path) -> None:
     assert loaded.meshes.two_sided  # open
 
 
+def test_every_texture_of_a_material_is_handed_over_in_its_role(tmp_path: Path) -> None:
+    g = Glb()
+    tilted, rough, glow = (
+        np.full((2, 2, 3), [128, 191, 239]),
+        np.full((2, 2, 3), [0, 51, 204]),
+        np.full((2, 2, 3), 9),
+    )
+    own = g.material(
+        normalTexture={**g.texture(tilted), "scale": 0.5}, emissiveTexture=g.texture(glow), emissiveFactor=[1, 2, 3],
+        pbrMetallicRoughness={"metallicRoughnessTexture": g.texture(rough), "roughnessFactor": 0.5},
+        extensions={"KHR_materials_clearcoat": {"clearcoatFactor": 0.75, "clearcoatRoughnessFactor": 0.25}},
+    )  # fmt: skip
+    g.node(mesh=g.mesh(g.quad(own)))
+    (made,) = load_mesh(g.glb(tmp_path / "a.glb")).materials
+    assert made.texture is None and made.normal is not None and made.surface is not None
+    assert made.normal[0][0, 0, :3].tolist() == [128, 191, 239] and made.normal_scale == 0.5
+    assert made.surface[-1][0, 0, 1:3].tolist() == [51, 204]  # not averaged as colours
+    assert (made.metallic, made.roughness) == (1.0, 0.5)
+    assert made.emission_texture is not None and np.allclose(made.emission, [1, 2, 3])
+    assert (made.clearcoat, made.clearcoat_roughness) == (0.75, 0.25)
+
+
+def test_a_texture_with_coordinates_of_its_own_is_left_out(tmp_path: Path) -> None:
+    g = Glb()
+    own = g.material(
+        name="odd", normalTexture={**g.texture(RED), "texCoord": 1},
+        pbrMetallicRoughness={"baseColorTexture": g.texture(RED)},
+    )  # fmt: skip
+    g.node(mesh=g.mesh(g.quad(own)))
+    loaded = load_mesh(g.glb(tmp_path / "a.glb"))
+    assert loaded.materials[0].normal is None and any("'odd': its normal texture" in n for n in loaded.notes)
+
+
 def test_gltf_with_its_files_beside_it_is_the_glb(tmp_path: Path) -> None:
     g = two_materials()
     whole, parts = load_mesh(g.glb(tmp_path / "a.glb")), load_mesh(g.gltf(tmp_path / "a.gltf"))

@@ -254,7 +254,7 @@ def test_mtl_words(tmp_path: Path) -> None:
     assert np.allclose(a.color, ((0.5 + 0.055) / 1.055) ** 2.4)
     assert b.roughness == 1.0 and np.allclose(b.emission, [0, 1, 0])
     assert (c.roughness, c.metallic) == (0.25, 0.75)
-    assert has(loaded, "'c': opaque here, 50%") and has(loaded, "'c': its bump map is left out")
+    assert has(loaded, "'c': opaque here, 50%") and has(loaded, "'c': its map_bump is left out")
     assert roughness_of(0) == 1.0
 
 

@@ -30,3 +30,9 @@ class FileMaterial:
     emission_texture: Chain | None = None  # sRGB
     clearcoat: float | None = None
     clearcoat_roughness: float | None = None
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """All its textures."""
+        every = (self.texture, self.normal, self.surface, self.emission_texture)
+        return tuple(chain for chain in every if chain is not None)

@@ -9,7 +9,7 @@ import numpy as np
 from imgsynth.batch import F64
 from imgsynth.shapes.filematerial import FileMaterial
 from imgsynth.shapes.meshsource import Home, Source
-from imgsynth.textures import Chain
+from imgsynth.textures import Chain, Role
 
 BLEND_CUTOFF = 0.5
 
@@ -35,9 +35,6 @@ def read_material(
         factor, base = glossy.get("diffuseFactor", (1, 1, 1, 1)), glossy.get("diffuseTexture")
         metallic, roughness = 0.0, 1.0 - float(glossy.get("glossinessFactor", 1.0))
         source.note(f"material {name!r}: its specular colour is left out (specular-glossiness)")
-    if (surface := pbr.get("metallicRoughnessTexture")) is not None:
-        means = home.decoded(images.image(surface)[1], "image").mean((0, 1)) / 255
-        roughness, metallic = float(roughness) * float(means[1]), float(metallic) * float(means[2])
     color = np.clip(np.array(factor, np.float64), 0, 1)
     if color.shape != (4,):
         raise ValueError("baseColorFactor has not four values")
@@ -51,6 +48,17 @@ def read_material(
     emission = np.array(item.get("emissiveFactor", (0, 0, 0)), np.float64) * float(strength)
     if emission.shape != (3,) or not np.isfinite(emission).all():
         raise ValueError("emissiveFactor has not three values")
+    placed = uv_set(item)
+    coat = extensions.get("KHR_materials_clearcoat", {})
+    normal = item.get("normalTexture")
+
+    def data(what: str, entry: dict[str, Any] | None, role: Role) -> Chain | None:
+        """A further texture; one that lies otherwise on the surface than the first cannot be shown."""
+        if entry is not None and not _same(_where(entry), placed):
+            source.note(f"material {name!r}: its {what} texture is left out: it has coordinates of its own")
+            entry = None
+        return None if entry is None else home.texture(images.image(entry)[1], what, role)
+
     return FileMaterial(
         name=name,
         color=color[:3],
@@ -60,6 +68,12 @@ def read_material(
         emission=emission if emission.any() else None,
         alpha_cutoff=cutoff if texture is not None else 0.0,
         two_sided=bool(item.get("doubleSided", False)),
+        normal=data("normal", normal, "normal"),
+        normal_scale=None if normal is None else max(float(normal.get("scale", 1.0)), 0.0),
+        surface=data("metallic-roughness", None if glossy else pbr.get("metallicRoughnessTexture"), "data"),
+        emission_texture=data("emission", item.get("emissiveTexture"), "color") if emission.any() else None,
+        clearcoat=_share(coat["clearcoatFactor"]) if "clearcoatFactor" in coat else None,
+        clearcoat_roughness=_share(coat.get("clearcoatRoughnessFactor", 0.0)) if coat else None,
     )
 
 
@@ -85,18 +99,34 @@ def _chain(home: Home, images: Images, texture: dict[str, Any], *, opaque: bool)
     return home.texture(data, name, opaque=opaque)
 
 
-def uv_set(item: dict[str, Any]) -> tuple[int, F64]:
-    """Which set of texture coordinates a material's base texture reads, and their transform (3, 3)
-    (KHR_texture_transform).
-    """
-    base = item.get("pbrMetallicRoughness", {}).get("baseColorTexture")
-    if base is None:
-        glossy = item.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
-        base = glossy.get("diffuseTexture", {})
-    said = base.get("extensions", {}).get("KHR_texture_transform", {})
+def _textures(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The material's textures, the base colour's first."""
+    pbr = item.get("pbrMetallicRoughness", {})
+    glossy = item.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
+    entries = (
+        glossy.get("diffuseTexture"), pbr.get("baseColorTexture"), pbr.get("metallicRoughnessTexture"),
+        item.get("normalTexture"), item.get("emissiveTexture"),
+    )  # fmt: skip
+    return [entry for entry in entries if entry is not None]
+
+
+def _where(entry: dict[str, Any]) -> tuple[int, F64]:
+    """Which set of texture coordinates a texture reads, and their transform (KHR_texture_transform)."""
+    said = entry.get("extensions", {}).get("KHR_texture_transform", {})
     c, s = np.cos(float(said.get("rotation", 0.0))), np.sin(float(said.get("rotation", 0.0)))
     out = np.eye(3)
     # Counter-clockwise as seen, with v downwards.
     out[:2, :2] = np.array([[c, s], [-s, c]]) * np.array(said.get("scale", (1, 1)), np.float64)
     out[:2, 2] = said.get("offset", (0, 0))
-    return int(said.get("texCoord", base.get("texCoord", 0))), out
+    return int(said.get("texCoord", entry.get("texCoord", 0))), out
+
+
+def _same(a: tuple[int, F64], b: tuple[int, F64]) -> bool:
+    return a[0] == b[0] and np.allclose(a[1], b[1])
+
+
+def uv_set(item: dict[str, Any]) -> tuple[int, F64]:
+    """Which set of texture coordinates a material reads, and their transform (3, 3): its base colour's, or
+    else its first texture's.
+    """
+    return _where(next(iter(_textures(item)), {}))

@@ -265,7 +265,7 @@ class _Cache:
             return found[1]
 
     def put(self, path: Path, options: Any, files: dict[Path, tuple[int, int]], value: MeshFile) -> None:
-        m, chains = value.meshes, [material.texture or () for material in value.materials]
+        m, chains = value.meshes, [chain for material in value.materials for chain in material.chains]
         weight = sum(a.nbytes for a in (m.vertices, m.normals, m.uv, m.faces, m.slots))
         weight += sum(level.nbytes for chain in chains for level in chain)
         with self._lock:

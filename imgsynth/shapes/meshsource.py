@@ -14,7 +14,7 @@ from PIL import Image
 from imgsynth.batch import F64, I64, U8
 from imgsynth.errors import DataError
 from imgsynth.shapes.filematerial import FileMaterial
-from imgsynth.textures import Chain, build_mips
+from imgsynth.textures import Chain, Role, build_mips
 from imgsynth.textures.files import FORMATS, MAX_PIXELS
 
 SUPPORTED = (".obj", ".ply", ".stl", ".glb", ".gltf")
@@ -60,7 +60,7 @@ class Home:
     used: dict[Path, tuple[int, int]] = field(default_factory=dict)  # file → (modification time, size)
 
     def __post_init__(self) -> None:
-        self._images: dict[tuple[str, bool], Chain] = {}
+        self._images: dict[tuple[str, Role], Chain] = {}
 
     def fail(self, message: str) -> DataError:
         """An error that names the file."""
@@ -107,16 +107,16 @@ class Home:
         self.used[path] = (stat.st_mtime_ns, stat.st_size)
         return path.read_bytes()
 
-    def file_texture(self, name: str, *, opaque: bool = False) -> Chain:
+    def file_texture(self, name: str, role: Role = "color") -> Chain:
         """The mip chain of an image file beside the mesh; each is decoded once."""
-        key = (name, opaque)
+        key = (name, role)
         if key not in self._images:
-            self._images[key] = self.texture(self.read(name), f"texture {name!r}", opaque=opaque)
+            self._images[key] = self.texture(self.read(name), f"texture {name!r}", role)
         return self._images[key]
 
-    def texture(self, data: bytes, what: str, *, opaque: bool = False) -> Chain:
+    def texture(self, data: bytes, what: str, role: Role = "color", *, opaque: bool = False) -> Chain:
         """The mip chain of an image at hand, its first levels left out while a side exceeds `texture_px`."""
-        return self.chain(self.decoded(data, what), opaque=opaque)
+        return self.chain(self.decoded(data, what), role, opaque=opaque)
 
     def decoded(self, data: bytes, what: str) -> U8:
         """An image at hand as RGBA (h, w, 4)."""
@@ -128,11 +128,11 @@ class Home:
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             raise self.fail(f"{what}: expected an image ({', '.join(FORMATS)}): {_line(error)}") from None
 
-    def chain(self, image: U8, *, opaque: bool = False) -> Chain:
+    def chain(self, image: U8, role: Role = "color", *, opaque: bool = False) -> Chain:
         """The mip chain of RGBA (h, w, 4), made opaque on request."""
         if opaque:
             image[..., 3] = 255
-        levels = build_mips(image)
+        levels = build_mips(image, role)
         first = next((k for k, level in enumerate(levels) if max(level.shape[:2]) <= self.texture_px), 0)
         for level in levels[first:]:
             level.flags.writeable = False

@@ -236,9 +236,9 @@ def _material(home: Home, name: str, said: dict[str, str], source: Source) -> Fi
         opacity = 1.0 - through
     if opacity is not None and opacity < 1:
         source.note(f"material {name!r}: opaque here, {opacity:.0%} in the file (dissolve)")
-    for word in ("map_bump", "bump", "disp"):
+    for word in ("map_bump", "bump", "disp", "map_ns", "map_pr", "map_pm"):
         if word in said:
-            source.note(f"material {name!r}: its bump map is left out")
+            source.note(f"material {name!r}: its {word} is left out")
     texture, cutoff = _textures(home, said)
     metallic = number("pm")
     return FileMaterial(
@@ -249,6 +249,8 @@ def _material(home: Home, name: str, said: dict[str, str], source: Source) -> Fi
         roughness=None if roughness is None else float(np.clip(roughness, 0, 1)),
         emission=_linear(glow) if glow is not None and glow.any() else None,
         alpha_cutoff=cutoff,
+        normal=home.file_texture(_file_name(said["norm"]), "normal") if "norm" in said else None,
+        emission_texture=home.file_texture(_file_name(said["map_ke"])) if "map_ke" in said else None,
     )
 
 
