@@ -212,7 +212,7 @@ def render(
 @app.command()
 def export(
     dataset: Annotated[Path, typer.Argument(help="A dataset that `render` made.")],
-    fmt: Annotated[str, typer.Option("--format", help="coco, yolo, voc, imagefolder, …")],
+    fmt: Annotated[str, typer.Option("--format", help="coco, yolo, voc, kitti, bop, imagefolder, …")],
     out: Annotated[Path, typer.Option("-o", "--out", help="An empty or new folder.")],
 ) -> None:
     """Write a dataset in another tool's format."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from imgsynth.dataset.disk import disk_errors
 from imgsynth.dataset.reader import Dataset
 from imgsynth.errors import ImgsynthError
-from imgsynth.formats import coco, imagefolder, voc, yolo
+from imgsynth.formats import bop, coco, imagefolder, kitti, voc, yolo
 
 Exporter = Callable[[Dataset, Path], None]
 
@@ -25,6 +25,8 @@ EXPORTERS: dict[str, Exporter] = {
     "yolo": yolo.write_boxes,
     "yolo-seg": yolo.write_polygons,
     "voc": voc.write,
+    "kitti": kitti.write,
+    "bop": bop.write,
     "imagefolder": imagefolder.write,
 }
 
