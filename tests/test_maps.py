@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -243,3 +244,27 @@ def test_an_output_that_the_renderer_does_not_make_is_refused_before_anything_is
     with pytest.raises(SceneError, match="outputs: this renderer gives no flow_forward"):
         generate.render(SMALL, 2, tmp_path / "set", sets=["outputs=[flow_forward]"])
     assert not (tmp_path / "set").exists()
+
+
+def test_through_a_lens_opencv_puts_object_coordinates_and_keypoints_where_they_are() -> None:
+    lens = "camera.lens={brown_conrady: {k1: -0.25, k2: 0.05, p1: 0.003}}"
+    sets = ["outputs=[distance,nocs]", "objects.cube.keypoints=all", "objects.cube.count=2", lens]
+    made = generate.frames(scenefile.load(SMALL, sets=sets), 4, range(4))
+    rows, points, pixels = made.instances, made.instances.keypoints, 0
+    for k in range(len(rows)):
+        i, pose = rows.frame[k], rows.camera_from_object[k]
+        y, x = np.nonzero(made.buffers.instance[i] == rows.id[k])
+        shares = made.nocs[i, y, x]
+        camera = ((shares - 0.5) * rows.box3d_size[k] + rows.box3d_center[k]) @ pose[:3, :3].T + pose[:3, 3]
+        seen = slice(points.start[k], points.start[k + 1])
+        marks = points.point[seen] @ pose[:3, :3].T + pose[:3, 3]
+        inside = points.visibility[seen] > 0
+        wanted = np.concatenate([np.c_[x, y] + 0.5, points.xy[seen][inside]])
+        if not len(wanted):
+            continue
+        pixels += len(wanted)
+        places, glass = np.concatenate([camera, marks[inside]]), made.cameras.lens.coefficients[i]
+        found = cv2.projectPoints(places, np.zeros(3), np.zeros(3), made.cameras.k[i], glass)[0][:, 0]
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+        np.testing.assert_allclose(made.distance[i, y, x], np.linalg.norm(camera, axis=1), rtol=1e-5)
+    assert pixels > 1000
