@@ -264,10 +264,27 @@ class Lamps:
 
 
 @dataclass(frozen=True)
-class Lights:
-    """One sun and one constant ambient radiance a frame, and any lamps.
+class Environments:
+    """Light from all around: equirectangular maps of radiance, and the one that each frame has.
 
-    `samples` shadow rays a pixel go to what is not a point; `seed` (n,) makes their pattern.
+    A map's middle looks along +x, azimuth (counter-clockwise from above) grows to its left, its top row is
+    +z. A frame's is turned by `turn` radians counter-clockwise about +z and multiplied by `scale`.
+    """
+
+    maps: tuple[F32, ...]  # each (h, 2h, 3)
+    index: I32  # (n,) -1 = none
+    turn: F64  # (n,)
+    scale: F32  # (n,)
+    visible: NDArray[np.bool_]  # (n,) whether it is the background
+
+
+@dataclass(frozen=True)
+class Lights:
+    """One sun and one constant ambient radiance a frame, any lamps, and an environment map at most.
+
+    `samples` shadow rays a pixel go to what is not a point, and around for `occlusion`; `seed` (n,) makes
+    their pattern. `occlusion` says how much of the light from around (ambient, environment) is held back
+    where objects or the ground stand before it, 0 (none) to 1 (all).
     """
 
     sun_direction: F32  # (n, 3) unit, from the scene towards the sun
@@ -277,6 +294,9 @@ class Lights:
     lamps: Lamps | None = None
     samples: int = 16
     seed: NDArray[np.uint32] | None = None  # (n,)
+    environments: Environments | None = None
+    occlusion: F32 | None = None  # (n,) 0 … 1
+    sun_radius: F32 | None = None  # (n,) radians, half the angle that the sun fills
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,9 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
             cameras, spec.camera.framing, read, spec.image.size, meshes, instances, table, pool
         )  # fmt: skip
     cameras = checked(cameras, spec.image.size, draws.indices)
+    light = lights(plan, draws, folder or Path())
     return SceneBatch(
-        draws.indices, spec.image.size, spec.classes, cameras, lights(plan, draws), floor_plane, behind,
+        draws.indices, spec.image.size, spec.classes, cameras, light, floor_plane, behind,
         table, pool, meshes, instances, spec.outputs, stage.report,
     )  # fmt: skip
 

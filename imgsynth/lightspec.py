@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from imgsynth.distributions import Distribution, direction, number
 from imgsynth.leaves import (
+    PICK,
     SEED,
     Color,
     Count,
@@ -29,7 +30,8 @@ LampName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 class SunSpec(Spec):
     """A sun: where it stands, the irradiance it gives a surface facing it (1 = white paper at full exposure
-    is π⁻¹ bright).
+    is π⁻¹ bright). It fills a disc of `radius_deg` (seen from the earth 0.27; more is a hazy sky), which
+    softens its shadows and widens its highlights.
     """
 
     azimuth_deg: Number = leaf({"uniform": [0, 360]})
@@ -37,6 +39,7 @@ class SunSpec(Spec):
     irradiance: NonNegative = leaf(2.0)
     color: Color = leaf("white")
     shadows: Flag = leaf(True)
+    radius_deg: Annotated[Distribution, number(ge=0, le=20)] = leaf(0.0)
 
 
 class AmbientSpec(Spec):
@@ -113,19 +116,87 @@ class LampSpec(Spec):
         return self
 
 
+class EnvironmentSpec(Spec):
+    """Light from a photograph of all around: an equirectangular .hdr or .exr `image`, or one picked from a
+    `folder`, relative to the scene file.
+
+    Turned by `rotation_deg` counter-clockwise about +z, its radiance multiplied by `intensity`; seen as the
+    background where `visible`. Its sun, where it has one, is the scene's sun unless that gives one.
+    """
+
+    image: str | None = None
+    folder: str | None = None
+    pick: Fraction = leaf(0.5)
+    rotation_deg: Number = leaf({"uniform": [0, 360]})
+    intensity: NonNegative = leaf(1.0)
+    visible: Flag = leaf(True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _picks(cls, data: Any) -> Any:
+        return {"pick": PICK, **data} if isinstance(data, dict) and data.get("folder") is not None else data
+
+    @model_validator(mode="after")
+    def _one(self) -> EnvironmentSpec:
+        exactly_one(self, ("image", "folder"))
+        return self
+
+
+class SkySpec(Spec):
+    """A clear sky by Preetham, Shirley and Smits (1999), about the scene's sun: `irradiance` is what it gives
+    level ground (luminance), `turbidity` 2 (clear) to 10 (hazy), `ground` the colour of what lies below the
+    horizon, as sky and sun light it. Seen as the background where `visible`.
+    """
+
+    irradiance: NonNegative = leaf(0.6)
+    turbidity: Annotated[Distribution, number(ge=2, le=10)] = leaf(3.0)
+    ground: Color = leaf("#808070")
+    visible: Flag = leaf(True)
+
+
 class LightSpec(Spec):
-    """All light of a scene. `samples` shadow rays a pixel go to each lamp that has a size; their pattern
-    comes from `seed`.
+    """All light of a scene: sun, ambient radiance, lamps, and an environment map or a sky.
+
+    `occlusion` holds back light from around where objects or the ground stand before it, 0 (not at all) to 1
+    (wholly). `samples` shadow rays a pixel go to each lamp and sun that has a size, and around for the
+    occlusion; their pattern comes from `seed`. A scene with an environment has the sun and the ambient
+    radiance that it gives, by default none.
     """
 
     sun: SunSpec | None = Field(default_factory=SunSpec)
     ambient: AmbientSpec = Field(default_factory=AmbientSpec)
     lamps: dict[LampName, LampSpec] = {}
+    environment: EnvironmentSpec | None = None
+    sky: SkySpec | None = None
+    occlusion: Fraction = leaf(0.0)
     samples: Annotated[int, Field(ge=1, le=256)] = 16
     seed: Seed = leaf(0)
 
     @model_validator(mode="before")
     @classmethod
-    def _seeds(cls, data: Any) -> Any:
-        soft = isinstance(data, dict) and data.get("lamps")
-        return {"seed": SEED, **data} if soft else data
+    def _defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        around = {"ambient": {"radiance": 0}}
+        if data.get("environment") is not None:
+            data = {"sun": None, **around, **data}
+        elif data.get("sky") is not None:
+            data = {**around, **data}
+        # Drawn only where rays are cast.
+        return {"seed": SEED, **data} if _casts_rays(data) else data
+
+    @model_validator(mode="after")
+    def _agrees(self) -> LightSpec:
+        if self.sky is not None and self.environment is not None:
+            raise ValueError("expected environment or sky, got both")
+        if self.sky is not None and self.sun is None:
+            raise ValueError("a sky stands about the sun: expected light.sun beside light.sky")
+        return self
+
+
+def _casts_rays(data: dict[str, Any]) -> bool:
+    sun = data.get("sun")
+    soft = isinstance(sun, dict) and sun.get("radius_deg", 0) != 0
+    if data.get("sun") is None and isinstance(data.get("environment"), dict):
+        soft = True  # its own sun may be wide
+    return bool(data.get("lamps")) or data.get("occlusion", 0) != 0 or soft

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +19,29 @@ from imgsynth.batch import (
     RECTANGLE,
     SPOT,
     Backgrounds,
+    Environments,
     Ground,
     Lamps,
     Lights,
 )
 from imgsynth.color import srgb_to_linear
+from imgsynth.environments import Environment, list_environments, load_environment
 from imgsynth.geometry import normalize
-from imgsynth.lightspec import LampSpec
+from imgsynth.lightspec import EnvironmentSpec, LampSpec
 from imgsynth.matter import MaterialTable, TextureTable, asset
 from imgsynth.plan import Draws, Plan, Reader
 from imgsynth.scene import BackgroundSpec, PhotosSpec
+from imgsynth.sky import sky
 
 
-def lights(plan: Plan, draws: Draws) -> Lights:
-    """The sun and the ambient light of each frame; no irradiance where the scene has no sun."""
-    n = len(draws.indices)
+def lights(plan: Plan, draws: Draws, folder: Path) -> Lights:
+    """All light of each frame; no irradiance where the scene has no sun. Files are relative to `folder`."""
+    spec, n = plan.spec.light, len(draws.indices)
     read = Reader(draws, "light", np.arange(n))
     ambient = read("ambient.radiance")[:, None] * srgb_to_linear(read("ambient.color"))
     direction, irradiance, shadows = np.tile([0.0, 0.0, 1.0], (n, 1)), np.zeros((n, 3)), np.zeros(n, bool)
-    if plan.spec.light.sun is not None:
+    radius = np.zeros(n)
+    if spec.sun is not None:
         azimuth, elevation = (
             np.radians(read(f"sun.{a}_deg").astype(np.float64)) for a in ("azimuth", "elevation")
         )
@@ -44,10 +50,56 @@ def lights(plan: Plan, draws: Draws) -> Lights:
         )
         irradiance = read("sun.irradiance")[:, None] * srgb_to_linear(read("sun.color"))
         shadows = read("sun.shadows").astype(bool)
+        radius = np.radians(read("sun.radius_deg").astype(np.float64))
+    around = None
+    if spec.environment is not None:
+        with asset(f"light.environment.{'image' if spec.environment.image else 'folder'}"):
+            files, index = _environments(spec.environment, read.at("environment"), folder)
+        turn, scale = (
+            np.radians(read("environment.rotation_deg").astype(np.float64)),
+            read("environment.intensity"),
+        )
+        keeps = spec.sun is None
+        if keeps:
+            direction, irradiance, radius = _their_suns([files[k] for k in index], turn, scale)
+            shadows = np.ones(n, bool)
+        maps = tuple(f.radiance if keeps else f.whole for f in files)
+        visible = read("environment.visible").astype(bool)
+        around = Environments(maps, index, turn, scale.astype(np.float32), visible)
+    elif spec.sky is not None:
+        albedo = srgb_to_linear(read("sky.ground"))
+        maps = tuple(map(sky, direction, read("sky.turbidity"), read("sky.irradiance"), albedo, irradiance))
+        visible = read("sky.visible").astype(bool)
+        around = Environments(
+            maps, np.arange(n, dtype=np.int32), np.zeros(n), np.ones(n, np.float32), visible
+        )
+    f32 = np.float32
     return Lights(
-        direction.astype(np.float32), irradiance.astype(np.float32), ambient.astype(np.float32), shadows,
-        lamps=_lamps(plan, draws), samples=plan.spec.light.samples, seed=read("seed").astype(np.uint32),
+        direction.astype(f32), irradiance.astype(f32), ambient.astype(f32), shadows,
+        lamps=_lamps(plan, draws), samples=spec.samples, seed=read("seed").astype(np.uint32),
+        environments=around, occlusion=read("occlusion").astype(f32), sun_radius=radius.astype(f32),
     )  # fmt: skip
+
+
+def _environments(
+    spec: EnvironmentSpec, read: Reader, folder: Path
+) -> tuple[list[Environment], NDArray[np.int32]]:
+    """The maps of the frames, each once, and which each frame has."""
+    if spec.image is not None:
+        return [load_environment(folder / spec.image)], np.zeros(len(read.frame), np.int32)
+    files = list_environments(folder / str(spec.folder))
+    which = np.minimum((read("pick") * len(files)).astype(int), len(files) - 1)
+    chosen, index = np.unique(which, return_inverse=True)
+    return [load_environment(files[k]) for k in chosen], index.astype(np.int32)
+
+
+def _their_suns(maps: list[Environment], turn: F64, scale: NDArray[Any]) -> tuple[F64, F64, F64]:
+    """Directions (n, 3), irradiances (n, 3) and angular radii (n,) of the maps' own suns."""
+    d = np.array([m.sun_direction for m in maps]).reshape(-1, 3)
+    cos, sin = np.cos(turn), np.sin(turn)
+    turned = np.stack([cos * d[:, 0] - sin * d[:, 1], sin * d[:, 0] + cos * d[:, 1], d[:, 2]], 1)
+    light = np.array([m.sun_irradiance for m in maps]).reshape(-1, 3) * scale[:, None]
+    return turned, light, np.array([m.sun_radius for m in maps])
 
 
 def _lamps(plan: Plan, draws: Draws) -> Lamps | None:

@@ -35,6 +35,8 @@ LAYERS = [
         "cameras",
         "surroundings",
         "named_points",
+        "environments",
+        "sky",
         "compose",
         "render",
         "sensor",

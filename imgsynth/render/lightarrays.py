@@ -43,6 +43,14 @@ class FrameLight:
     up: wp.vec3  # the world's z
     eye_height: wp.float32  # above the ground
     ground: wp.int32  # whether there is one
+    far: wp.float32  # metres: beyond all objects, from anywhere among them
+    occlusion: wp.float32
+    sun_radius: wp.float32  # of its disc at distance 1
+    sun_shadows: wp.int32
+    environment: wp.int32  # -1 = none
+    environment_scale: wp.float32
+    visible: wp.int32
+    map_from_camera: wp.mat33
 
 
 @wp.struct
@@ -53,3 +61,6 @@ class Lighting:
     frames: wp.array(dtype=FrameLight)
     lamps: wp.array(dtype=Lamp)
     occluders: wp.array(dtype=Occluder)
+    environments: wp.array(dtype=wp.vec3)  # texels of all maps and levels
+    levels: wp.array(dtype=wp.vec3i)  # (start, height, width): of each map, see `environment`
+    shades: wp.array(dtype=wp.vec2)

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, RECTANGLE, SceneBatch
+from imgsynth.batch import F32, F64, RECTANGLE, SceneBatch
 from imgsynth.render.arrays import pack
 from imgsynth.render.lightarrays import FrameLight, Lamp, Lighting, Occluder
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import camera_from_object
 from imgsynth.render.setup import Run
 
+MOST_MAPS = 64
+"""Environment maps that a renderer keeps filtered."""
 
-def needs_lamps(batch: SceneBatch) -> bool:
-    """Whether any frame has a lamp."""
-    return batch.lights.lamps is not None and len(batch.lights.lamps) > 0
+
+def needs(batch: SceneBatch) -> bool:
+    """Whether any frame has more light than a point-like sun and ambient radiance."""
+    lights = batch.lights
+    lamps = lights.lamps is not None and len(lights.lamps) > 0
+    around = lights.environments is not None and bool((lights.environments.index >= 0).any())
+    return (
+        lamps or around or any(a is not None and bool(a.any()) for a in (lights.occlusion, lights.sun_radius))
+    )
+
+
+class Maps:
+    """The filtered environment maps of the last batches, by content: a file is filtered once a process."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self._held: OrderedDict[bytes, list[F32]] = OrderedDict()
+        self._shades: Any = None
+
+    def put(self, out: Any, batch: SceneBatch) -> None:
+        """Hand the maps of a batch to its `Lighting`."""
+        from imgsynth.render.environment import filtered_levels, reflectances
+
+        around = batch.lights.environments
+        if around is None:
+            return
+        texels, levels, start = [], [], 0
+        for image in around.maps:
+            key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            if key not in self._held:
+                self._held[key] = filtered_levels(self.memory, image)
+                if len(self._held) > MOST_MAPS:
+                    self._held.popitem(last=False)
+            else:
+                self._held.move_to_end(key)
+            for level in self._held[key]:
+                texels.append(level.reshape(-1, 3))
+                levels.append((start, *level.shape[:2]))
+                start += len(texels[-1])
+        if self._shades is None:
+            self._shades = self.memory.up(reflectances(), wp.vec2)
+        out.environments = self.memory.up(np.concatenate(texels), wp.vec3)
+        out.levels = self.memory.up(np.array(levels, np.int32), wp.vec3i)
+        out.shades = self._shades
 
 
 def ray_meshes(memory: Memory, batch: SceneBatch, geo: Any) -> list[Any]:
@@ -44,20 +89,29 @@ def bounding_spheres(batch: SceneBatch) -> F64:
     return out
 
 
-def lighting(memory: Memory, run: Run, meshes: list[Any], spheres: F64) -> Any:
-    """The `Lighting` of a run of frames."""
-    lights, up = run.batch.lights, memory.up
+def begin(memory: Memory, maps: Maps, batch: SceneBatch, geo: Any) -> tuple[Any, list[Any], F64]:
+    """What all runs of a batch share: a `Lighting` with its environment maps, the meshes that rays meet,
+    their bounding spheres.
+    """
     out: Any = Lighting()
-    out.samples = lights.samples
+    out.samples = batch.lights.samples
+    maps.put(out, batch)
+    return out, ray_meshes(memory, batch, geo), bounding_spheres(batch)
+
+
+def lighting(memory: Memory, run: Run, out: Any, meshes: list[Any], spheres: F64) -> Any:
+    """The `Lighting` of a run of frames, in what `begin` gave."""
+    lights, up = run.batch.lights, memory.up
     lamps = lights.lamps
     frame = np.zeros(0, np.int32) if lamps is None else lamps.frame
     first, last = np.searchsorted(frame, [run.lo, run.hi])
     edges = np.searchsorted(frame[first:last], np.arange(run.lo, run.hi + 1))
     if lamps is not None and last > first:
         out.lamps = up(pack(Lamp, **_lamp_fields(run, slice(int(first), int(last)))), Lamp)
-    out.frames = up(pack(FrameLight, **_frame_fields(run, edges)), FrameLight)
+    occluders = _occluder_fields(run, meshes, spheres)
+    out.frames = up(pack(FrameLight, **_frame_fields(run, edges, occluders)), FrameLight)
     if run.rows.stop > run.rows.start:
-        out.occluders = up(pack(Occluder, **_occluder_fields(run, meshes, spheres)), Occluder)
+        out.occluders = up(pack(Occluder, **occluders), Occluder)
     return out
 
 
@@ -85,11 +139,34 @@ def _lamp_fields(run: Run, part: slice) -> dict[str, NDArray[Any]]:
     }
 
 
-def _frame_fields(run: Run, edges: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-    batch, part = run.batch, slice(run.lo, run.hi)
-    pose, ground = batch.cameras.world_from_camera[part], batch.ground
-    seed = batch.lights.seed
+def _frame_fields(
+    run: Run, edges: NDArray[np.intp], occluders: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    batch, part, n = run.batch, slice(run.lo, run.hi), run.frames
+    pose, ground, lights = batch.cameras.world_from_camera[part], batch.ground, batch.lights
+    seed = lights.seed
+    # From the eye to the far side of the farthest object, twice: so from any point, past any other.
+    far = np.full(n, 1.0)
+    frame = batch.instances.frame[run.rows] - run.lo
+    np.maximum.at(far, frame, np.linalg.norm(occluders["center"], axis=1) + occluders["radius"])
+
+    def given(values: NDArray[Any] | None, otherwise: float) -> NDArray[Any]:
+        return np.full(n, otherwise) if values is None else np.asarray(values[part])
+
+    around = lights.environments
+    turn = np.zeros(n) if around is None else around.turn[part]
+    cos, sin, one = np.cos(turn), np.sin(turn), np.ones(n)
+    # The world turned back by the map's own turn.
+    back = np.stack([cos, sin, 0 * one, -sin, cos, 0 * one, 0 * one, 0 * one, one], 1).reshape(n, 3, 3)
     return {
+        "far": 4 * far,
+        "occlusion": given(lights.occlusion, 0.0),
+        "sun_radius": np.tan(given(lights.sun_radius, 0.0)),
+        "sun_shadows": lights.shadows[part],
+        "environment": given(None if around is None else around.index, -1),
+        "environment_scale": given(None if around is None else around.scale, 0.0),
+        "visible": given(None if around is None else around.visible, 0),
+        "map_from_camera": back @ pose[:, :3, :3],
         "first_lamp": edges[:-1],
         "last_lamp": edges[1:],
         "seed": np.zeros(run.frames, np.uint32) if seed is None else seed[part],

@@ -1,7 +1,8 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
 # ruff: noqa: UP018
-"""Light beyond a sun and ambient radiance, as Warp functions: the lighting of scenes with lamps.
+"""Light beyond a point-like sun and ambient radiance, as Warp functions: that of scenes with lamps,
+environments, a sun that is a disc, or occlusion.
 
 Diffuse light of a rectangle is exact (`polygon`), its gloss that of one point of it: the nearest to the
 mirrored ray, the lobe's peak lowered by the lamp's size (Karis 2013, "Real shading in Unreal Engine 4", pp.
@@ -15,17 +16,21 @@ import warp as wp
 
 from imgsynth.batch import RECTANGLE, SPOT
 from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
+from imgsynth.render.environment import from_environment, glimpse, reflectance, spread_light
+from imgsynth.render.finish import Matter
 from imgsynth.render.lightarrays import FrameLight, Lamp
 from imgsynth.render.polygon import arc_cosine, received, whole
 from imgsynth.render.rays import Spot, blocked, in_the_clear
-from imgsynth.render.shading import INVERSE_PI, Matter, lobe_width, power5, reflected, sunlit
+from imgsynth.render.shading import INVERSE_PI, lobe_width, power5, reflected, sun_share, surrounded
 from imgsynth.render.surfaces import Seen, Surface, unit
-from imgsynth.render.texturing import hashed
+from imgsynth.render.texturing import background, hashed
 
 wp.set_module_options(OPTIONS)
 
 KIND_SPOT = wp.constant(SPOT)
 KIND_RECTANGLE = wp.constant(RECTANGLE)
+SUN = wp.constant(1 << 20)  # numbers of no lamp
+AROUND = wp.constant((1 << 20) + 1)
 GOLDEN = wp.constant(0.618033989)
 GOLDEN_COSINE = wp.constant(-0.737368878)  # of the golden angle, 137.5°
 GOLDEN_SINE = wp.constant(0.675490294)
@@ -226,7 +231,91 @@ def from_rectangle(
 
 
 @wp.func
-def lamplit(
+def radiance_around(view: View, frame: FrameData, light: FrameLight, d: wp.vec3, rough: float) -> wp.vec3:
+    """Ambient radiance and the environment's, averaged under a lobe, in direction d (unit, camera frame)."""
+    out = frame.ambient
+    if light.environment >= 0:
+        out += glimpse(view, light.environment, light.map_from_camera * d, rough) * light.environment_scale
+    return out
+
+
+@wp.func
+def open_share(
+    geo: Geometry, view: View, frame: FrameData, light: FrameLight, spot: Spot, n: wp.vec3, at: wp.vec2
+) -> wp.vec3:
+    """Share of the light from around, on a surface of normal n, that no object and no ground stands before.
+
+    Rays by the cosine's density on Vogel's spiral; each counts what comes from there, so an obstacle before a
+    bright part of the sky takes more away. Objects that hide less than a 500th of the light are passed over.
+    """
+    one = wp.vec3(1.0, 1.0, 1.0)
+    clear = bool(light.ground == 0 or spot.row >= view.rows)
+    for r in range(frame.first_row, frame.last_row):
+        if clear:
+            o = view.lighting.occluders[r]
+            away = o.center - spot.at
+            if wp.dot(n, away) > -o.radius and o.radius * o.radius * 500.0 > wp.dot(away, away):
+                clear = False
+    if clear:
+        return one
+    count = view.lighting.samples
+    x = across(n)
+    y = wp.cross(n, x)
+    turn = around(at[0])
+    total = one * 1.0e-12
+    seen = one * 1.0e-12
+    for i in range(count):
+        r2 = (float(i) + at[1]) / float(count)
+        radius = wp.sqrt(r2)
+        d = x * (turn[0] * radius) + y * (turn[1] * radius) + n * wp.sqrt(wp.max(1.0 - r2, 1.0e-4))
+        weight = radiance_around(view, frame, light, d, 0.7)
+        total += weight
+        if not blocked(geo, view, frame, light, spot, d * light.far):
+            seen += weight
+        turn = wp.vec2(
+            turn[0] * GOLDEN_COSINE - turn[1] * GOLDEN_SINE, turn[0] * GOLDEN_SINE + turn[1] * GOLDEN_COSINE
+        )
+    share = wp.cw_div(seen, total)
+    return one + (share - one) * light.occlusion
+
+
+@wp.func
+def from_around(
+    view: View, frame: FrameData, light: FrameLight, m: Matter, n: wp.vec3, v: wp.vec3
+) -> wp.vec3:
+    """Ambient radiance and the environment map reflected to v, nothing before them."""
+    nv = wp.max(wp.dot(n, v), 1.0e-4)
+    out = surrounded(m, nv, frame.ambient)
+    if light.environment >= 0:
+        mirrored = light.map_from_camera * (n * (2.0 * wp.dot(n, v)) - v)
+        gloss = glimpse(view, light.environment, unit(mirrored), m.rough)
+        wide = spread_light(view, light.environment, light.map_from_camera * n)
+        out += from_environment(m, reflectance(view, nv, m.rough), gloss, wide) * light.environment_scale
+    return out
+
+
+@wp.func
+def from_sun(
+    geo: Geometry, view: View, frame: FrameData, light: FrameLight, surface: Surface, spot: Spot, m: Matter,
+    n: wp.vec3, v: wp.vec3, at: wp.vec2,
+) -> wp.vec3:  # fmt: skip
+    """Sunlight reflected to v: shadows from the map where the sun is a point, by rays where it is a disc."""
+    sun = frame.irradiance
+    if wp.dot(n, frame.sun) <= 0.0 or sun[0] + sun[1] + sun[2] <= 0.0:
+        return wp.vec3(0.0, 0.0, 0.0)
+    share = float(1.0)
+    if light.sun_shadows == 1 and light.sun_radius > 0.0:
+        reach = light.far * light.sun_radius
+        share = ball_share(geo, view, frame, light, spot, frame.sun * light.far, reach, at)
+    elif frame.shadow_base >= wp.int64(0):
+        share = sun_share(geo, view, frame, surface, spot.row, spot.at)
+    if share <= 0.0:
+        return wp.vec3(0.0, 0.0, 0.0)
+    return disc_light(m, n, v, frame.sun, light.sun_radius, sun * share)
+
+
+@wp.func
+def lit(
     geo: Geometry,
     view: View,
     frame: FrameData,
@@ -238,14 +327,17 @@ def lamplit(
     at: wp.vec3,
     pixel: wp.vec2,
 ) -> wp.vec3:
-    """Radiance towards the camera as `sunlit` has it, and that of lamps."""
-    out = sunlit(geo, view, frame, seen, surface, m, n, v, at, pixel)
+    """Radiance towards the camera from all light of a scene; the arguments are those of `sunlit`."""
     light = view.lighting.frames[frame.number]
     spot = Spot()
     spot.at = at
     spot.row = seen.row
     spot.face = unit(surface.face_normal)
     spot.face = spot.face * wp.where(wp.dot(spot.face, v) < 0.0, -1.0, 1.0)
+    out = from_around(view, frame, light, m, n, v)
+    if light.occlusion > 0.0:
+        out = wp.cw_mul(out, open_share(geo, view, frame, light, spot, n, jitter(pixel, light.seed, AROUND)))
+    out += from_sun(geo, view, frame, light, surface, spot, m, n, v, jitter(pixel, light.seed, SUN))
     for i in range(light.first_lamp, light.last_lamp):
         lamp = view.lighting.lamps[i]
         place = jitter(pixel, light.seed, i - light.first_lamp)
@@ -253,4 +345,14 @@ def lamplit(
             out += from_rectangle(geo, view, frame, light, lamp, spot, m, n, v, place)
         else:
             out += from_ball(geo, view, frame, light, lamp, spot, m, n, v, place)
-    return out
+    return out + m.emission
+
+
+@wp.func
+def surroundings(geo: Geometry, view: View, frame: FrameData, x: float, y: float, looked: wp.vec3) -> wp.vec3:
+    """The environment map along the ray `looked` where the frame shows it, else the background."""
+    light = view.lighting.frames[frame.number]
+    if light.visible == 1 and light.environment >= 0:
+        d = light.map_from_camera * unit(frame.camera_ray * looked)
+        return glimpse(view, light.environment, d, 0.0) * light.environment_scale
+    return background(geo, view, frame, x, y)

@@ -23,15 +23,14 @@ from imgsynth.batch import F64, I64, SceneBatch
 from imgsynth.color import srgb_to_linear
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
-from imgsynth.render import amodal, finishes, setup
+from imgsynth.render import amodal, finishes, lightdata, setup
 from imgsynth.render.arrays import FrameData, Geometry, Placement, Row, Target, View, pack
 from imgsynth.render.curved import rasterize_bent
 from imgsynth.render.finish import plain_matter, rich_matter
 from imgsynth.render.lenses import Lenses
-from imgsynth.render.lightdata import bounding_spheres, lighting, needs_lamps, ray_meshes
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
-from imgsynth.render.shading import TILE, shade_kernel, sunlit, tile_heights
+from imgsynth.render.shading import TILE, backdrop, shade_kernel, sunlit, tile_heights
 from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
 
 BLOCK = 64
@@ -64,6 +63,7 @@ class RasterRenderer:
 
     def __init__(self, device: str = "cpu", shadow_size: int | None = None, scratch_bytes: int = 48 << 20):
         self.memory = Memory(device)
+        self.maps = lightdata.Maps(self.memory)
         self.shadow_size = shadow_size
         self.scratch_bytes = scratch_bytes
         self.stages: dict[str, float] = {}
@@ -87,8 +87,8 @@ class RasterRenderer:
         )
         shadow = self._shadow_size(batch)
         meshes = self._geometry(batch)
-        lit = needs_lamps(batch)
-        occluders = (ray_meshes(mem, batch, meshes), bounding_spheres(batch)) if lit else None
+        lit = lightdata.needs(batch)
+        occluders = lightdata.begin(mem, self.maps, batch, meshes) if lit else None
         per_frame = self._frame_bytes(batch, k, shadow)
         step = max(1, int(self.scratch_bytes // per_frame))
         rounds = [
@@ -157,7 +157,7 @@ class _Round:
         out: _Out,
         grid: tuple[int, int],
         shadow: int,
-        occluders: tuple[list[Any], F64] | None,
+        occluders: tuple[Any, list[Any], F64] | None,
     ):
         self.occluders = occluders
         self.clock = time.perf_counter()
@@ -293,12 +293,12 @@ class _Round:
         shadow = self._shadows(view)
         fields = setup.frame_fields(self.run, self.tables, self.lenses.of_frame)
         view.frames = self.mem.up(pack(FrameData, **fields, **shadow), FrameData)
-        self.lighting = sunlit
+        self.lighting, self.behind = sunlit, backdrop
         if self.occluders is not None:
-            from imgsynth.render.lighting import lamplit
+            from imgsynth.render.lighting import lit, surroundings
 
-            self.lighting = lamplit
-            view.lighting = lighting(self.mem, self.run, *self.occluders)
+            self.lighting, self.behind = lit, surroundings
+            view.lighting = lightdata.lighting(self.mem, self.run, *self.occluders)
         return view
 
     def _shadows(self, view: Any) -> dict[str, Any]:
@@ -338,5 +338,5 @@ class _Round:
         materials = self.run.batch.materials
         matter = plain_matter if materials.plain else rich_matter
         coated = bool(np.any(materials.clearcoat > 0))
-        kernel = shade_kernel(self.lighting, matter, base is not None and labels != 0, coated)
+        kernel = shade_kernel(self.lighting, matter, base is not None and labels != 0, coated, self.behind)
         self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])

@@ -28,10 +28,18 @@ class Spot:
 @wp.func
 def near_segment(center: wp.vec3, radius: float, start: wp.vec3, to: wp.vec3) -> bool:
     """Whether a sphere comes within its radius of the segment from start to start + to."""
+    return near_cone(center, radius, start, to, 0.0)
+
+
+@wp.func
+def near_cone(center: wp.vec3, radius: float, start: wp.vec3, to: wp.vec3, reach: float) -> bool:
+    """Whether a sphere comes within the cone from start to a ball of radius `reach` at start + to."""
     away = center - start
-    t = wp.clamp(wp.dot(away, to) / (wp.dot(to, to) + 1.0e-30), 0.0, 1.0)
+    long = wp.dot(to, to) + 1.0e-30
+    t = wp.clamp(wp.dot(away, to) / long, 0.0, 1.0)
     d = away - to * t
-    return wp.dot(d, d) < radius * radius
+    wide = radius + reach * wp.min(t + radius / wp.sqrt(long), 1.0)
+    return wp.dot(d, d) < wide * wide
 
 
 @wp.func
@@ -44,7 +52,7 @@ def in_the_clear(
             return False
     for r in range(frame.first_row, frame.last_row):
         o = view.lighting.occluders[r]
-        if near_segment(o.center, o.radius + reach, spot.at, to):
+        if near_cone(o.center, o.radius, spot.at, to, reach):
             return False
     return True
 

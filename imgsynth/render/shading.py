@@ -165,6 +165,15 @@ def reflected(
 
 
 @wp.func
+def sun_share(geo: Geometry, view: View, frame: FrameData, surface: Surface, row: int, at: wp.vec3) -> float:
+    """Share of the sun that its shadow map lets through to the point `at` (camera frame) of a row."""
+    # A sheet casts a shadow from the side that is lit, so it needs most of a texel.
+    bias = wp.where(geo.rows[row].two_sided == 1, 0.75, 0.05) * wp.max(frame.texel[0], frame.texel[1])
+    plane = frame.light_from_camera * surface.face_normal
+    return lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
+
+
+@wp.func
 def sunlit(
     geo: Geometry,
     view: View,
@@ -186,12 +195,7 @@ def sunlit(
     nl = wp.dot(n, frame.sun)
     if nl > 0.0:
         if frame.shadow_base >= wp.int64(0):
-            # A sheet casts a shadow from the side that is lit, so it needs most of a texel.
-            bias = wp.where(geo.rows[seen.row].two_sided == 1, 0.75, 0.05) * wp.max(
-                frame.texel[0], frame.texel[1]
-            )
-            plane = frame.light_from_camera * surface.face_normal
-            sun = sun * lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
+            sun = sun * sun_share(geo, view, frame, surface, seen.row, at)
         if sun[0] + sun[1] + sun[2] > 0.0:
             a2 = lobe_width(m.rough)
             out += reflected(m, a2, a2, nl, nv, wp.dot(v, frame.sun), sun)
@@ -213,9 +217,19 @@ def tile_heights(view: View, tiles: wp.array(dtype=wp.float32)):
     tiles[tid] = highest
 
 
+@wp.func
+def backdrop(geo: Geometry, view: View, frame: FrameData, x: float, y: float, looked: wp.vec3) -> wp.vec3:
+    """What is seen at image point (x, y) where nothing is hit: the background, whatever the ray `looked`."""
+    return background(geo, view, frame, x, y)
+
+
 @cache
 def shade_kernel(
-    lighting: Any = sunlit, matter: Any = plain_matter, with_albedo: bool = False, coated: bool = False
+    lighting: Any = sunlit,
+    matter: Any = plain_matter,
+    with_albedo: bool = False,
+    coated: bool = False,
+    behind: Any = backdrop,
 ) -> Any:
     """The shading kernel for a way of lighting, for kinds of materials and for the labels asked for.
 
@@ -226,6 +240,7 @@ def shade_kernel(
         matter: a Warp function with the arguments of `plain_matter`.
         with_albedo: the labels include the base colour.
         coated: some material has a clearcoat.
+        behind: a Warp function with the arguments of `backdrop`.
     """
 
     @wp.kernel(module="unique", module_options=OPTIONS)
@@ -312,6 +327,7 @@ def shade_kernel(
                         away = wp.vec2(mx / size - px, my / size - py)
                     done = done | group
                     c = wp.vec3(0.0, 0.0, 0.0)
+                    looked = wp.vec3(px, py, 1.0)  # the ray, as a point of a pinhole's image plane
                     if seen.row == NOTHING:
                         if labels != 1:
                             if frame.lens >= 0:  # a background lies on the picture, unbent
@@ -326,7 +342,7 @@ def shade_kernel(
                                         size += 1.0
                                 px = px / size
                                 py = py / size
-                            c = background(geo, view, frame, px, py)
+                            c = behind(geo, view, frame, px, py, looked)
                         if labels != 0:
                             depth[pixel] = wp.inf
                             normal[pixel] = wp.vec3(0.0, 0.0, 0.0)
