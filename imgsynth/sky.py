@@ -34,7 +34,7 @@ _LOWEST = np.radians(2.0)  # the model is of day: a lower sun is taken to stand 
 
 
 def directions(rows: int) -> F64:
-    """(rows, 2·rows, 3) unit directions of an equirectangular map's texels: the middle is +x, azimuth
+    """(rows, 2·rows, 3) directions of an equirectangular map's texels: the middle is +x, azimuth
     grows to the left, the top row is the zenith.
     """
     polar = (np.arange(rows) + 0.5) * np.pi / rows

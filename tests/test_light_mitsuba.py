@@ -62,7 +62,6 @@ def panel_lamp():
     return lamps(lamp(RECTANGLE, middle, (5, 5, 5), direction=direction, across=across, size=(1.2, 0.8)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sun", "rectangle", "around"])
 def test_mean_radiance_is_mitsubas(kind: str) -> None:
     """Within 3 %; pixel by pixel within a tenth on nearly all (ours has a gloss of 4 % that a Lambertian lacks)."""
