@@ -19,6 +19,7 @@ from imgsynth.console import (
     DeviceOption,
     FreezeOption,
     JsonOption,
+    RendererOption,
     SamplerOption,
     SceneArg,
     SeedOption,
@@ -124,13 +125,16 @@ def show(
     freeze: FreezeOption = [],  # noqa: B006
     plain: Annotated[bool, typer.Option("--plain", help="Without the labels drawn on.")] = False,
     sampler: SamplerOption = "random",
+    renderer: RendererOption = "raster",
 ) -> None:
     """Draw a contact sheet of a scene's first frames with their boxes, masks and classes."""
     from imgsynth import generate, scenefile
     from imgsynth.report.sheet import contact_sheet, save_png
 
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
-    batch = generate.frames(loaded, seed, range(start, start + n), sampler=sampler_named(sampler))
+    batch = generate.frames(
+        loaded, seed, range(start, start + n), sampler=sampler_named(sampler), renderer=renderer
+    )
     save_png(contact_sheet(batch, labels=not plain), out)
     say(f"{n} frames of {loaded.spec.name} in {out}")
 
@@ -165,7 +169,7 @@ def render(
         int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
     ] = None,
     device: DeviceOption = "cpu",
-    renderer: Annotated[str, typer.Option("--renderer", metavar="raster", help="Which renderer.")] = "raster",
+    renderer: RendererOption = "raster",
     sampler: SamplerOption = "random",
     sets: SetOption = [],  # noqa: B006
     freeze: FreezeOption = [],  # noqa: B006
@@ -186,15 +190,15 @@ def render(
     from imgsynth import formats as export_formats
     from imgsynth import generate
     from imgsynth.dataset.manifest import MANIFEST, Manifest
+    from imgsynth.render import known
 
-    if renderer != "raster":
-        raise ImgsynthError(f"unknown renderer {renderer!r} (valid: raster)")
+    known(renderer)
     for name in formats:
         export_formats.exporter(name)
     with Bar("rendering", "frames") as bar:
         root = generate.render(
             scene, n, out, seed=seed, start=start, workers=workers, sampler=sampler_named(sampler),
-            device=device, sets=sets, freeze=freeze, resume=resume, progress=bar,
+            device=device, renderer=renderer, sets=sets, freeze=freeze, resume=resume, progress=bar,
         )  # fmt: skip
     for name in (f for f in formats if f != "coco"):
         _export(root, name, root.with_name(f"{root.name}-{name}"))

@@ -35,6 +35,14 @@ JsonOption = Annotated[
 SamplerOption = Annotated[
     str, typer.Option("--sampler", metavar="random|sobol", help="iid numbers, or scrambled Sobol points.")
 ]
+RendererOption = Annotated[
+    str,
+    typer.Option(
+        "--renderer",
+        metavar="raster|mitsuba|cycles",
+        help="Which renderer: our own, or a path-traced reference (docs/renderers.md).",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to render.")]
 
 

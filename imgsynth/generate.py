@@ -39,6 +39,7 @@ Progress = Callable[[int, int], None]  # frames done, frames in all
 
 PIXELS_PER_PART = 1 << 22
 MOST_FRAMES_PER_PART = 1024
+SLOW_FRAMES_PER_PART = 4
 MOST_PARTS = 1 << 20  # a part is a line of the manifest, and a few hundred bytes of memory while rendering
 
 
@@ -49,12 +50,13 @@ def frames(
     *,
     sampler: Sampler = "random",
     device: str = "cpu",
+    renderer: str = "raster",
 ) -> FrameBatch:
-    """Finished, labelled frames in memory: frame i depends on (spec, seed, i) and on nothing else."""
+    """Finished, labelled frames in memory: frame i depends on (spec, seed, i, renderer), on nothing else."""
     plan = scene if isinstance(scene, Plan) else scene.plan()
 
     def draw(seed: int, indices: Sequence[int] | I64) -> FrameBatch:
-        return _drawn(scene, plan, seed, indices, sampler, device)
+        return _drawn(scene, plan, seed, indices, sampler, device, renderer)
 
     if plan.spec.rules is None:
         return draw(seed, indices)
@@ -71,11 +73,12 @@ def _drawn(
     indices: Sequence[int] | I64,
     sampler: Sampler,
     device: str,
+    renderer: str,
 ) -> FrameBatch:
     """The frames as first drawn, whatever the scene's rules."""
     spec = plan.spec
     draws, batch = _composed(scene, plan, seed, indices, sampler)
-    buffers = _renderer(device).render(batch, spec.renderer.samples, spec.renderer.detail)
+    buffers = _renderer(renderer, device, spec).render(batch, spec.renderer.samples, spec.renderer.detail)
     _check_buffers(spec, buffers)
     instances, semantic = annotate(batch, buffers)
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)
@@ -121,12 +124,17 @@ def _composed(
         raise scene.located(error) from None
 
 
+def _renderer(name: str, device: str, spec: SceneSpec) -> Renderer:
+    light = (spec.renderer.paths, spec.renderer.max_depth)
+    return _kept(name, device) if name == "raster" else _kept(name, device, *light)
+
+
 @lru_cache(maxsize=2)
-def _renderer(device: str) -> Renderer:
+def _kept(name: str, device: str, *light: int) -> Renderer:
     """One renderer a process and device: it keeps its scratch memory between batches."""
     from imgsynth.render import renderer
 
-    return renderer("raster", device)
+    return renderer(name, device, *light)
 
 
 def _sensor(plan: Plan, draws: Draws) -> SensorSettings:
@@ -160,13 +168,14 @@ def _columns(plan: Plan, draws: Draws) -> tuple[dict[str, Any], dict[str, Any]]:
     return values, active
 
 
-def part_size(spec: SceneSpec) -> int:
+def part_size(spec: SceneSpec, renderer: str = "raster") -> int:
     """Frames rendered together: bounded by pixels, so that memory is, and by nothing that varies between
-    machines.
+    machines. A reference renderer takes seconds a frame: few make a part, for all workers and for `resume`.
     """
     height, width = spec.image.size
     samples = height * width * (spec.renderer.samples + 1)
-    return max(1, min(MOST_FRAMES_PER_PART, PIXELS_PER_PART // samples))
+    most = MOST_FRAMES_PER_PART if renderer == "raster" else SLOW_FRAMES_PER_PART
+    return max(1, min(most, PIXELS_PER_PART // samples))
 
 
 def render(
@@ -179,6 +188,7 @@ def render(
     workers: int | None = None,
     sampler: Sampler = "random",
     device: str = "cpu",
+    renderer: str = "raster",
     sets: Iterable[str] = (),
     freeze: Iterable[str] = (),
     resume: bool = False,
@@ -199,13 +209,13 @@ def render(
     if start + n > MAX_INDEX:
         raise ImgsynthError(f"expected frames below {MAX_INDEX} (start + n), got start={start}, n={n}")
     loaded = scenefile.load(scene, sets=sets, freeze=freeze)
-    most = MOST_PARTS * part_size(loaded.spec)
+    most = MOST_PARTS * part_size(loaded.spec, renderer)
     if n > most:
         raise ImgsynthError(
             f"{n} frames are too many for one dataset of this scene (at most {most}); render slices of it"
         )
-    _try_one(loaded, seed, start, sampler, device)
-    header = _header(loaded, n, seed, start, sampler, device)
+    _try_one(loaded, seed, start, sampler, device, renderer)
+    header = _header(loaded, n, seed, start, sampler, device, renderer)
     root = Path(out)
     todo = writer.create(root, header, resume)
     done = n - sum(part.count for part in todo)
@@ -220,38 +230,51 @@ def render(
     return root
 
 
-def _try_one(loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler, device: str) -> None:
-    """Compose one frame, so that a bad value, a missing asset or device is said before any file is made; draw
-    it where an output depends on the renderer.
+def _try_one(
+    loaded: scenefile.Scene, seed: int, index: int, sampler: Sampler, device: str, renderer: str
+) -> None:
+    """Compose one frame, so that a bad value, a missing asset, device or engine is said before any file is
+    made; draw it where an output depends on the renderer.
     """
     if _FROM_RENDERER & set(loaded.spec.outputs):
-        frames(loaded, seed, [index], sampler=sampler, device=device)
+        frames(loaded, seed, [index], sampler=sampler, device=device, renderer=renderer)
         return
-    if device != "cpu":
-        _renderer(device)
     plan = loaded.plan()
-    _composed(loaded, plan, seed, [index], sampler)
+    _, batch = _composed(loaded, plan, seed, [index], sampler)
     _effects(loaded, plan)
+    if renderer != "raster" or device != "cpu":
+        draws = _renderer(renderer, device, loaded.spec)
+        if hasattr(draws, "accepts"):
+            draws.accepts(batch)
 
 
-def _versions(spec: SceneSpec) -> dict[str, str]:
+def _versions(spec: SceneSpec, renderer: str) -> dict[str, str]:
     """Of everything that a file's bytes depend on."""
     names = {"numpy": "numpy", "opencv": "opencv-python-headless", "pyarrow": "pyarrow", "warp": "warp-lang"}
     if spec.sensor.effects:
         names["albumentations"] = "albumentations"
     if any(group.place.drop is not None for group in spec.objects.values()):
         names["mujoco"] = "mujoco"
-    return {"imgsynth": __version__, **{name: metadata.version(package) for name, package in names.items()}}
+    if renderer == "mitsuba":
+        names["mitsuba"] = "mitsuba"
+    found = {"imgsynth": __version__, **{n: metadata.version(package) for n, package in names.items()}}
+    if renderer == "cycles":
+        from imgsynth.render.cycles import bpy_version
+
+        found["bpy"] = bpy_version()
+    return found
 
 
-def _header(loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str, device: str) -> Header:
+def _header(
+    loaded: scenefile.Scene, n: int, seed: int, start: int, sampler: str, device: str, renderer: str
+) -> Header:
     spec = loaded.spec
     return Header(
         name=spec.name, spec=spec.canonical(), spec_digest=spec.digest(), seed=seed, start=start, count=n,
-        part_size=part_size(spec), size=spec.image.size, channels=spec.image.channels, classes=spec.classes,
-        outputs=spec.outputs, sampler=sampler, renderer="raster", samples=spec.renderer.samples,
-        device=device.partition(":")[0], versions=_versions(spec), licences=spec.licences,
-        keypoints=class_keypoints(loaded.plan(), loaded.folder), labels=described(spec),
+        part_size=part_size(spec, renderer), size=spec.image.size, channels=spec.image.channels,
+        classes=spec.classes,
+        outputs=spec.outputs, sampler=sampler, renderer=renderer, samples=spec.renderer.samples,
+        device=device.partition(":")[0], versions=_versions(spec, renderer), licences=spec.licences,
     )  # fmt: skip
 
 
@@ -299,5 +322,8 @@ def _render_part(loaded: scenefile.Scene, header: Header, root: Path, part: Part
     indices = range(part.start, part.start + part.count)
     sampler: Sampler = "sobol" if header.sampler == "sobol" else "random"
     writer.write_part(
-        root, header, part, frames(loaded, header.seed, indices, sampler=sampler, device=device)
+        root,
+        header,
+        part,
+        frames(loaded, header.seed, indices, sampler=sampler, device=device, renderer=header.renderer),
     )

@@ -270,11 +270,14 @@ class RendererSpec(Spec):
     """Colour samples a pixel (k×k grid), and how many cells a pixel's side is textured and lit in.
 
     Labels are always sampled at the pixel's centre. A `detail` above 1 is for a sensor finer than the picture
-    (`sensor.native_px`).
+    (`sensor.native_px`). `paths` and `max_depth` are for the path-traced references (`--renderer mitsuba`):
+    light paths a pixel, and most segments of one (2 is direct light only).
     """
 
     samples: Annotated[int, AfterValidator(_perfect_square)] = 4
     detail: Annotated[int, Field(ge=1, le=8)] = 1
+    paths: Annotated[int, Field(ge=1, le=65536)] = 64
+    max_depth: Annotated[int, Field(ge=1, le=64)] = 6
 
     @model_validator(mode="after")
     def _divides(self) -> RendererSpec:

@@ -52,6 +52,9 @@ ENGINES = {
     "torchvision": {"learn", "dataset"},
     "warp": {"render"},
     "albumentations": {"sensor"},
+    "mitsuba": {"render"},
+    "drjit": {"render"},
+    "bpy": {"render"},
     "matplotlib": {"report"},
 }
 # Reading any of these would make a frame or a file depend on more than (spec, seed, index).

@@ -1,0 +1,200 @@
+"""Label rays: what a frame's parts show at given image points, by Mitsuba's own ray intersection.
+
+First hits come from an `aov` integrator over a film whose one sample sits in the middle of each cell; the few
+that do not count (a texture's hole, the inside of a closed mesh) are followed further, ray by ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsynth.batch import F64
+from imgsynth.render.mitsuba_scene import FrameScene, Matter
+from imgsynth.render.reference import Cells, Mask, bilinear
+
+AOVS = "p:position,n:sh_normal,g:geo_normal,uv:uv,s:shape_index"
+BEYOND = 1e-5  # share of its depth by which a followed ray starts behind the last hit
+MOST_LAYERS = 64
+NUDGE = np.array([3.1e-6, 1.7e-6, 0.0])  # of a ray's direction: far less than a pixel
+FAR = 1e7
+
+
+@dataclass
+class Hits:
+    """What cells see, (h, w, …): part (-1 nothing), position and normals in scaled camera coordinates, uv."""
+
+    part: NDArray[np.int64]
+    position: F64
+    normal: F64
+    geometric: F64
+    uv: F64
+
+
+def sensor(mi: Any, k: F64, cells: Cells, near: float, samples: int = 1, centred: bool = True) -> Any:
+    """A Mitsuba sensor at the origin, OpenCV axes, whose film has the given cells.
+
+    Its own perspective camera where pixels are square, else one of ours in Python, which is slower.
+
+    Args:
+        mi: Mitsuba.
+        k: (3, 3) intrinsics in pixels of the output image.
+        cells: the film.
+        near: distance along z of the nearest thing seen.
+        samples: light paths a cell.
+        centred: the one sample of a cell lies in its middle.
+    """
+    own = cells.intrinsics(k)
+    kind = {"type": "stratified", "sample_count": 1, "jitter": False} if centred else {
+        "type": "multijitter", "sample_count": samples}  # fmt: skip
+    film = {
+        "type": "hdrfilm", "width": cells.width, "height": cells.height, "rfilter": {"type": "box"},
+        "pixel_format": "rgba", "component_format": "float32",
+    }  # fmt: skip
+    common = {"film": film, "sampler": kind}
+    fx, fy = own[0, 0], own[1, 1]
+    if abs(fx - fy) <= 1e-9 * fx and own[0, 1] == 0:
+        return mi.load_dict({
+            "type": "perspective", "near_clip": near, "far_clip": FAR, "fov_axis": "x",
+            "fov": float(np.degrees(2 * np.arctan(cells.width / (2 * fx)))),
+            "principal_point_offset_x": float(0.5 - own[0, 2] / cells.width),
+            "principal_point_offset_y": float(0.5 - own[1, 2] / cells.height),
+            "to_world": mi.ScalarTransform4f(np.diag([-1.0, -1.0, 1.0, 1.0])), **common,
+        })  # fmt: skip
+    _register(mi)
+    rays = np.linalg.inv(own) @ np.diag([cells.width, cells.height, 1.0])
+    numbers = {f"r{i}": float(v) for i, v in enumerate(rays.reshape(-1))}
+    return mi.load_dict({"type": "imgsynth_rays", "near": near, **numbers, **common})
+
+
+_registered: list[str] = []
+
+
+def _register(mi: Any) -> None:
+    """Make the sensor known to Mitsuba, once."""
+    if _registered:
+        return
+
+    class Rays(mi.Sensor):
+        """Rays through film points by a 3 × 3 matrix: any intrinsics."""
+
+        def __init__(self, props: Any) -> None:
+            super().__init__(props)
+            self.near = float(props["near"])
+            self.rays = [float(props[f"r{i}"]) for i in range(9)]
+
+        def sample_ray_differential(
+            self, time: Any, wavelength: Any, at: Any, aperture: Any, active: Any = True
+        ) -> Any:
+            a, b, c, d, e, f, g, h, i = self.rays
+            u, v = at.x, at.y
+            x, y, z = a * u + b * v + c, d * u + e * v + f, g * u + h * v + i
+            s = 1.0 / (x * x + y * y + z * z) ** 0.5
+            t = self.near / z
+            return mi.RayDifferential3f(
+                mi.Point3f(x * t, y * t, self.near), mi.Vector3f(x * s, y * s, z * s)
+            ), mi.Color3f(1.0)
+
+        def to_string(self) -> str:
+            return "imgsynth_rays"
+
+    mi.register_sensor("imgsynth_rays", Rays)
+    _registered.append("imgsynth_rays")
+
+
+def trace(scene: FrameScene, cells: Cells, row: int | None = None) -> Hits:
+    """First hits that count, of all parts or of one instance's alone."""
+    mi, batch, f = scene.mi, scene.batch, scene.frame
+    geometry = scene.geometry(row)
+    part_of = np.array([-1] + [int(shape.id()[4:]) for shape in geometry.shapes()])
+    near = float(batch.cameras.near[f]) * scene.unit
+    film = sensor(mi, batch.cameras.k[f], cells, near)
+    image = np.array(mi.render(geometry, integrator=mi.load_dict({"type": "aov", "aovs": AOVS}), sensor=film,
+                               spp=1, seed=0), np.float64)  # fmt: skip
+    hits = Hits(
+        part_of[np.rint(image[..., 11]).astype(int)], image[..., :3], image[..., 3:6], image[..., 6:9],
+        image[..., 9:11],
+    )  # fmt: skip
+    wrong = ~_counts(scene, hits)
+    if wrong.any():
+        # A ray through the very edge of two triangles may slip between them: look again beside it.
+        beside = hits.position / np.maximum(hits.position[..., 2:], near) + NUDGE
+        _look_on(mi, geometry, part_of, hits, wrong, lambda at: (beside[at] * near, beside[at]))
+        wrong &= ~_counts(scene, hits)
+    for _ in range(MOST_LAYERS):
+        if not wrong.any():
+            break
+        _look_on(mi, geometry, part_of, hits, wrong, lambda at: (hits.position[at] * (1 + BEYOND),) * 2)
+        wrong = ~_counts(scene, hits)
+    return hits
+
+
+def _look_on(
+    mi: Any,
+    geometry: Any,
+    part_of: NDArray[np.int64],
+    hits: Hits,
+    where: Mask,
+    ray_of: Callable[[tuple[int, int]], tuple[F64, F64]],
+) -> None:
+    """Replace hits by what rays (start, direction of any length) meet instead."""
+    for i, j in np.argwhere(where):
+        at = (int(i), int(j))
+        start, direction = ray_of(at)
+        direction = direction / np.linalg.norm(direction)
+        si = geometry.ray_intersect(mi.Ray3f(start.tolist(), direction.tolist()))
+        if not si.is_valid():
+            hits.part[at] = -1
+            continue
+        hits.part[at] = int(si.shape.id()[4:])
+        hits.position[at] = [si.p.x, si.p.y, si.p.z]
+        hits.normal[at] = [si.sh_frame.n.x, si.sh_frame.n.y, si.sh_frame.n.z]
+        hits.geometric[at] = [si.n.x, si.n.y, si.n.z]
+        hits.uv[at] = [si.uv.x, si.uv.y]
+
+
+def _counts(scene: FrameScene, hits: Hits) -> Mask:
+    """Whether hits are seen: not from inside a closed mesh, not in a texture's hole. Nothing counts too."""
+    two_sided = np.array([*(part.two_sided for part in scene.parts), True])[hits.part]
+    out: Mask = two_sided | (np.einsum("hwc,hwc->hw", hits.geometric, hits.position) <= 0)
+    mat, pool = scene.batch.materials, scene.batch.textures
+    for index in np.unique(hits.part[out & (hits.part >= 0)]):
+        material = scene.parts[index].material
+        if material >= 0 and mat.texture[material] >= 0 and mat.alpha_cutoff[material] > 0:
+            level = int(pool.first_level[mat.texture[material]])
+            h, w = (int(v) for v in pool.level_size[level])
+            start = int(pool.level_start[level])
+            alpha = pool.texels[start : start + h * w, 3].reshape(h, w) / 255.0
+            here = out & (hits.part == index)
+            out[here] = bilinear(alpha, hits.uv[here]) >= mat.alpha_cutoff[material]
+    return out
+
+
+def facing(scene: FrameScene, hits: Hits) -> F64:
+    """(h, w, 3) unit normals on the side that the camera sees, turned just so far that none points away."""
+    two_sided = np.array([*(part.two_sided for part in scene.parts), True])[hits.part]
+    n, view = hits.normal.copy(), -hits.position
+    view /= np.maximum(np.linalg.norm(view, axis=-1, keepdims=True), 1e-30)
+    behind = two_sided & (np.einsum("hwc,hwc->hw", hits.geometric, view) < 0)
+    n[behind] *= -1
+    n /= np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-30)
+    n -= np.minimum(np.einsum("hwc,hwc->hw", n, view), 0.0)[..., None] * view
+    n /= np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-30)
+    n[hits.part < 0] = 0.0
+    return n
+
+
+def base_color(scene: FrameScene, hits: Hits) -> F64:
+    """(h, w, 3) linear base colour, the texture's at the very point; 0 where nothing is hit."""
+    out = np.zeros(hits.position.shape)
+    for index in np.unique(hits.part[hits.part >= 0]):
+        material = scene.parts[index].material
+        if material >= 0:
+            here = hits.part == index
+            image = Matter(scene.mi, scene.batch, material).albedo()
+            out[here] = np.stack([bilinear(image[..., c], hits.uv[here]) for c in range(3)], -1)
+    return out
