@@ -275,6 +275,7 @@ def _header(
         classes=spec.classes,
         outputs=spec.outputs, sampler=sampler, renderer=renderer, samples=spec.renderer.samples,
         device=device.partition(":")[0], versions=_versions(spec, renderer), licences=spec.licences,
+        keypoints=class_keypoints(loaded.plan(), loaded.folder), labels=described(spec),
     )  # fmt: skip
 
 
