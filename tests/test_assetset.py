@@ -318,7 +318,7 @@ def test_assets_have_keypoints_of_their_own(folder: Path) -> None:
         sheet = (folder / "assets" / name).with_suffix(".keypoints.yaml")
         sheet.write_text(f"keypoints: {{tip: [{x}, 0, 0]}}\n")
     path = scene(folder, classes="folder")
-    path.write_text(path.read_text().replace("count: 2", "count: 2\n    keypoints: all"))
+    path.write_text(path.read_text().replace("count: 2", "count: 2\n    keypoints: [tip]"))
     batch, draws = composed(path, 8)
     picks = draws["objects.thing.shape.assets.pick"]
     points = batch.meshes.keypoints
