@@ -327,6 +327,10 @@ class Backgrounds:
     seed: NDArray[np.uint32]  # (n,)
     texture: I32  # (n,) -1 = none
     window: F32  # (n, 4)
+    # Where the image is a part of another picture, or looks elsewhere: homographies that take its pixels to
+    # those of the picture that is meant above, and that picture's (height, width). None: the image is it.
+    to_picture: F64 | None = None  # (n, 3, 3)
+    picture_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -352,6 +356,27 @@ class InstanceTable:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """How long and through what each frame is seen, and what moves meanwhile; see `imgsynth.render.motion`.
+
+    The batch's poses are those at time 0, the middle of the shutter; with a readout, that of the image's
+    middle line. An object's origin moves along a straight line while it turns about it, both in world axes;
+    a camera's velocity and spin are constant in its own axes (right, down, forward), so that it may go round
+    a bend.
+    """
+
+    shutter: F64  # (n,) seconds that a point of the image is exposed for
+    readout: F64  # (n,) seconds from the first line's exposure to the last one's; 0 = all lines at once
+    interval: F64  # (n,) seconds to the next frame, for flow
+    aperture_radius: F64  # (n,) metres, of the entrance pupil; 0 = a pinhole
+    focus: F64  # (n,) metres along camera z to the plane that is in focus
+    camera_velocity: F64  # (n, 3) metres a second
+    camera_spin_deg: F64  # (n, 3) degrees a second about the axis that it points along
+    velocity: F64  # (I, 3) of the instances
+    spin_deg: F64  # (I, 3)
+
+
+@dataclass(frozen=True)
 class SceneBatch:
     """Everything a renderer needs to draw `n` frames.
 
@@ -372,6 +397,7 @@ class SceneBatch:
     instances: InstanceTable
     outputs: tuple[str, ...] = ()
     report: Mapping[str, I32] = field(default_factory=dict)  # (n,) what placing has to say of each frame
+    exposure: Exposure | None = None  # None where the scene says nothing of motion, shutter or lens
 
     def __len__(self) -> int:
         return len(self.indices)

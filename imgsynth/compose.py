@@ -13,6 +13,7 @@ from imgsynth import layout, placement
 from imgsynth.batch import F64, Cameras, InstanceTable, Meshes, MeshPool, SceneBatch
 from imgsynth.cameras import checked, placed_cameras
 from imgsynth.errors import SceneError
+from imgsynth.exposures import exposure
 from imgsynth.matter import MaterialTable, TextureTable, asset
 from imgsynth.named_points import labelled_keypoints, pooled_keypoints
 from imgsynth.plan import Draws, Plan, Reader
@@ -82,6 +83,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     return SceneBatch(
         draws.indices, spec.image.size, spec.classes, cameras, light, floor_plane, behind,
         table, pool, meshes, instances, spec.outputs, stage.report,
+        exposure(plan, draws, cameras, instances),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from imgsynth.maps import distances, object_coordinates
 from imgsynth.named_points import class_keypoints
 from imgsynth.plan import Draws, Plan, Reader, Sampler
 from imgsynth.render import Renderer
+from imgsynth.render.shutter import ShutterRenderer
 from imgsynth.rules import obeyed
 from imgsynth.scene import SceneSpec
 from imgsynth.sensor import Effects, SensorSettings, expose
@@ -78,7 +79,8 @@ def _drawn(
     """The frames as first drawn, whatever the scene's rules."""
     spec = plan.spec
     draws, batch = _composed(scene, plan, seed, indices, sampler)
-    buffers = _renderer(renderer, device, spec).render(batch, spec.renderer.samples, spec.renderer.detail)
+    camera = ShutterRenderer(_renderer(renderer, device, spec), spec.renderer.pictures, spec.renderer.readout_lines)
+    buffers = camera.render(batch, spec.renderer.samples, spec.renderer.detail)
     _check_buffers(spec, buffers)
     instances, semantic = annotate(batch, buffers)
     images = expose(buffers.color, buffers.supersample, _sensor(plan, draws), seed, draws.indices)

@@ -115,6 +115,36 @@ def compose(rotation: ArrayLike, translation: ArrayLike) -> F64:
     return out
 
 
+def cross_matrix(v: ArrayLike) -> F64:
+    """Matrices (..., 3, 3) of the cross product by `v` (..., 3): cross_matrix(v) @ x = v × x."""
+    x, y, z = np.moveaxis(np.asarray(v, np.float64), -1, 0)
+    zero = np.zeros_like(x)
+    return np.stack(
+        [np.stack([zero, -z, y], -1), np.stack([z, zero, -x], -1), np.stack([-y, x, zero], -1)], -2
+    )
+
+
+def turned(spin_deg: ArrayLike) -> F64:
+    """Rotation matrices (..., 3, 3) by |spin_deg| degrees about `spin_deg` (..., 3); exact for no turn."""
+    spin = np.asarray(spin_deg, np.float64)
+    return quat_to_matrix(quat_from_axis_angle(spin, np.linalg.norm(spin, axis=-1)))
+
+
+def screw(velocity: ArrayLike, spin_deg: ArrayLike) -> F64:
+    """Rigid transforms (..., 4, 4) reached in one unit of time at constant `velocity` and spin in the moving
+    body's own axes: the exponential of se(3) (Murray, Li & Sastry 1994, eq. 2.36).
+    """
+    spin = np.radians(np.asarray(spin_deg, np.float64))
+    angle = np.linalg.norm(spin, axis=-1)[..., None, None]
+    safe = np.where(angle > 1e-4, angle, 1.0)
+    # Their Taylor series where the angle is small: the next terms are below rounding.
+    a = np.where(angle > 1e-4, (1 - np.cos(safe)) / safe**2, 0.5 - angle**2 / 24)
+    b = np.where(angle > 1e-4, (safe - np.sin(safe)) / safe**3, 1 / 6 - angle**2 / 120)
+    w = cross_matrix(spin)
+    path = np.eye(3) + a * w + b * (w @ w)
+    return compose(turned(spin_deg), np.einsum("...ij,...j->...i", path, np.asarray(velocity, np.float64)))
+
+
 def rigid_inverse(m: ArrayLike) -> F64:
     """Inverse of rigid transforms (..., 4, 4)."""
     a = np.asarray(m, np.float64)

@@ -38,6 +38,7 @@ from imgsynth.leaves import (
 )
 from imgsynth.lightspec import LightSpec
 from imgsynth.materialspec import MaterialSpec
+from imgsynth.motionspec import ExposureSpec, MotionSpec
 from imgsynth.shapespec import ShapeSpec
 from imgsynth.yamlfile import Spec, nearest
 
@@ -87,6 +88,8 @@ class CameraSpec(Spec):
     pose: PoseSpec | None = None
     lens: LensSpec | None = None
     framing: FramingSpec | None = None
+    motion: MotionSpec | None = None
+    exposure: ExposureSpec | None = None
 
     @model_validator(mode="after")
     def _said_once(self) -> CameraSpec:
@@ -201,6 +204,7 @@ class ObjectSpec(Spec):
     shape: ShapeSpec
     scale: Positive = leaf(1.0)
     place: PlaceSpec = Field(default_factory=PlaceSpec)
+    motion: MotionSpec | None = None
     material: MaterialSpec = Field(default_factory=MaterialSpec)
     parts: dict[str, MaterialSpec] = {}
     keypoints: Annotated[tuple[str, ...] | Literal["all"], AfterValidator(_distinct)] = ()
@@ -271,13 +275,17 @@ class RendererSpec(Spec):
 
     Labels are always sampled at the pixel's centre. A `detail` above 1 is for a sensor finer than the picture
     (`sensor.native_px`). `paths` and `max_depth` are for the path-traced references (`--renderer mitsuba`):
-    light paths a pixel, and most segments of one (2 is direct light only).
+    light paths a pixel, and most segments of one (2 is direct light only). What moves or is out of focus is
+    the mean of `pictures` pictures at least, of one sample a pixel each; a rolling shutter exposes
+    `readout_lines` lines at once, 1 being exact.
     """
 
     samples: Annotated[int, AfterValidator(_perfect_square)] = 4
     detail: Annotated[int, Field(ge=1, le=8)] = 1
     paths: Annotated[int, Field(ge=1, le=65536)] = 64
     max_depth: Annotated[int, Field(ge=1, le=64)] = 6
+    pictures: Annotated[int, Field(ge=1, le=4096)] = 16
+    readout_lines: Annotated[int, Field(ge=1, le=8192)] = 4
 
     @model_validator(mode="after")
     def _divides(self) -> RendererSpec:

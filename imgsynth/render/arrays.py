@@ -142,6 +142,8 @@ class FrameData:
     texel: wp.vec2  # metres
     lens: wp.int32  # -1 = pinhole; else which table of `View.points`
     background: wp.int32
+    picture: wp.mat33  # image point to the picture's that the background is
+    picture_size: wp.vec2  # (width, height)
     photo: wp.int32
     noise_seed: wp.uint32
     noise_scale: wp.float32

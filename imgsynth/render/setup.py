@@ -143,6 +143,10 @@ def frame_fields(run: Run, rows: Tables, lens: I32) -> Arrays:
         "ambient": lights.ambient[part],
         "lens": lens,
         "background": back.kind[part],
+        "picture": np.tile(np.eye(3), (run.frames, 1, 1))
+        if back.to_picture is None
+        else back.to_picture[part],
+        "picture_size": np.tile((back.picture_size or batch.size)[::-1], (run.frames, 1)),
         "photo": back.texture[part],
         "noise_seed": back.seed[part],
         "noise_scale": back.scale[part],

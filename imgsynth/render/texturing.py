@@ -200,14 +200,20 @@ def value_noise(x: float, y: float, seed: wp.uint32) -> float:
 
 
 @wp.func
-def background(geo: Geometry, view: View, frame: FrameData, x: float, y: float) -> wp.vec3:
-    """Background radiance at image point (x, y) in pixels."""
+def background(geo: Geometry, view: View, frame: FrameData, ix: float, iy: float) -> wp.vec3:
+    """Background radiance at image point (ix, iy) in pixels."""
     a = frame.color_a
     b = frame.color_b
-    width = float(view.width)
-    height = float(view.height)
+    if frame.background == 0:
+        return a
+    width = frame.picture_size[0]
+    height = frame.picture_size[1]
+    m = frame.picture
+    q = m * wp.vec3(ix, iy, 1.0)
+    x = q[0] / q[2]
+    y = q[1] / q[2]
     if frame.background == 1:
-        return a + (b - a) * (y / height)
+        return a + (b - a) * wp.clamp(y / height, 0.0, 1.0)
     if frame.background == 2:
         # Cells are square: both axes count the image's width. Three octaves, each half as strong.
         scale = frame.noise_scale / width
@@ -221,7 +227,7 @@ def background(geo: Geometry, view: View, frame: FrameData, x: float, y: float) 
     if frame.background == 3 and frame.photo >= 0:
         w = frame.photo_window
         at = wp.vec2(w[0] + (w[2] - w[0]) * x / width, w[1] + (w[3] - w[1]) * y / height)
-        du = wp.vec2((w[2] - w[0]) / (width * float(view.detail)), 0.0)
-        dv = wp.vec2(0.0, (w[3] - w[1]) / (height * float(view.detail)))
+        du = wp.vec2((w[2] - w[0]) * (m[0, 0] / q[2]) / (width * float(view.detail)), 0.0)
+        dv = wp.vec2(0.0, (w[3] - w[1]) * (m[1, 1] / q[2]) / (height * float(view.detail)))
         return wp.cw_mul(a, filtered(geo, frame.photo, at, du, dv, True))
     return a
