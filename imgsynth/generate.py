@@ -79,7 +79,9 @@ def _drawn(
     """The frames as first drawn, whatever the scene's rules."""
     spec = plan.spec
     draws, batch = _composed(scene, plan, seed, indices, sampler)
-    camera = ShutterRenderer(_renderer(renderer, device, spec), spec.renderer.pictures, spec.renderer.readout_lines)
+    camera = ShutterRenderer(
+        _renderer(renderer, device, spec), spec.renderer.pictures, spec.renderer.readout_lines
+    )
     buffers = camera.render(batch, spec.renderer.samples, spec.renderer.detail)
     _check_buffers(spec, buffers)
     instances, semantic = annotate(batch, buffers)
