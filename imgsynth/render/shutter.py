@@ -72,7 +72,7 @@ class ShutterRenderer:
     def _seen(self, batch: SceneBatch, samples: int, detail: int) -> Buffers:
         exposure = batch.exposure
         if exposure is None:
-            return self.inner.render(batch, samples, detail)
+            return self._pinhole(batch, samples, detail)
         moves = moving(batch)
         blurred = (moves & (exposure.shutter > 0)) | (exposure.aperture_radius > 0)
         rolls = moves & (exposure.readout > 0)
@@ -85,6 +85,10 @@ class ShutterRenderer:
         upright = self._strip(batch, (0, batch.size[0]), np.zeros(len(batch)), blurred & ~rolls, grid)
         return either(batch, rolls, rolled, upright)
 
+    def _pinhole(self, batch: SceneBatch, samples: int, detail: int) -> Buffers:
+        """An instant's picture: the inner renderer need know nothing of time."""
+        return self.inner.render(replace(batch, exposure=None), samples, detail)
+
     def _strip(
         self, batch: SceneBatch, lines: tuple[int, int], seconds: F64, blurred: Flags, grid: tuple[int, int]
     ) -> Buffers:
@@ -92,17 +96,15 @@ class ShutterRenderer:
         samples, detail = grid
         sharp = strip(batch, *lines, seconds)
         if not blurred.any():
-            return self.inner.render(sharp, samples, detail)
-        labels = (
-            self.inner.render(sharp, 1, 1) if blurred.all() else self.inner.render(sharp, samples, detail)
-        )
+            return self._pinhole(sharp, samples, detail)
+        labels = self._pinhole(sharp, 1, 1) if blurred.all() else self._pinhole(sharp, samples, detail)
         k = math.isqrt(samples)
         cells = k // detail
         view = pattern(self.pictures, cells)
         color = np.zeros((len(batch), lines[1] * k, batch.size[1] * k, 3), np.float32)
         share = np.float32(cells**2 / len(view))
         for j, (x, y) in enumerate(view.cell):
-            drawn = self.inner.render(sub_frame(batch, view, j, (cells, detail), lines, seconds), 1, 1)
+            drawn = self._pinhole(sub_frame(batch, view, j, (cells, detail), lines, seconds), 1, 1)
             color[:, y::cells, x::cells] += drawn.color * share
         if not blurred.all():
             color[~blurred] = labels.color[~blurred]
@@ -116,5 +118,5 @@ class ShutterRenderer:
             self._strip(batch, (int(first), int(lines)), times[:, b], blurred & rolls, grid)
             for b, (first, lines) in enumerate(zip(bands.first, bands.lines, strict=True))
         ]
-        whole = self.inner.render(batch, 1, 1)
+        whole = self._pinhole(batch, 1, 1)
         return stacked(bands, parts, whole, rolled_boxes(batch, bands, times))
