@@ -198,7 +198,7 @@ def test_noise_textures_are_one_a_row_and_files_one_in_all(tmp_path):
         (
             {"objects": {"x": {"shape": {"mesh": {"file": "none.obj"}}}}},
             SceneError,
-            r"objects\.x\.shape\.mesh\.file: .*none\.obj",
+            r"objects\.x\.shape\.mesh: .*none\.obj",
         ),
         (
             {"background": {"photos": {"folder": "nowhere"}}},
