@@ -216,4 +216,4 @@ def _own_renderer() -> None:
     global _PROCESS
     if os.getpid() != _PROCESS:
         _PROCESS = os.getpid()
-        generate._renderer.cache_clear()
+        generate._kept.cache_clear()

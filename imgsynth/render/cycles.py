@@ -170,7 +170,8 @@ def _frame(job: _Job, scene: FrameScene, f: int) -> dict[str, Any]:
     """One frame's description; its arrays go into the job."""
     batch = scene.batch
     camera, lights, size = batch.cameras, batch.lights, batch.size
-    parts, materials = [], {}
+    parts: list[dict[str, Any]] = []
+    materials: dict[str, dict[str, Any]] = {}
     for i, part in enumerate(scene.parts):
         key = f"{f}.{i}"
         for name in ("vertices", "normals", "uv", "faces"):

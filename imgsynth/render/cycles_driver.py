@@ -45,7 +45,7 @@ def read_exr(path: Path) -> dict[str, Any]:
                 channels.append(channel)
                 spot += 16
         elif name == "dataWindow":
-            box = tuple(np.frombuffer(data, "<i4", 4, at).tolist())  # type: ignore[assignment]
+            box = tuple(np.frombuffer(data, "<i4", 4, at).tolist())
         at += size
     width, height = box[2] - box[0] + 1, box[3] - box[1] + 1
     offsets = np.frombuffer(data, "<u8", height, at + 1)

@@ -31,7 +31,8 @@ DRAWN = {
     "": {"indices", "size", "classes", "cameras", "lights", "ground", "backgrounds", "materials", "textures",
          "meshes", "instances", "outputs", "report"},
     "cameras": {"k", "world_from_camera", "near"},
-    "lights": {"sun_direction", "sun_irradiance", "ambient", "shadows", "lamps", "samples", "seed", "occlusion"},
+    "lights": {"sun_direction", "sun_irradiance", "ambient", "shadows", "lamps", "samples", "seed",
+               "occlusion"},
     "materials": {"base_color", "metallic", "roughness", "emission", "texture", "uv_scale", "alpha_cutoff",
                   "normal_scale", "clearcoat_roughness"},
 }  # fmt: skip
