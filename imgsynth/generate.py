@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -249,7 +250,7 @@ def _try_one(
     if renderer != "raster" or device != "cpu":
         draws = _renderer(renderer, device, loaded.spec)
         if hasattr(draws, "accepts"):
-            draws.accepts(batch)
+            draws.accepts(replace(batch, exposure=None))
 
 
 def _versions(spec: SceneSpec, renderer: str) -> dict[str, str]:

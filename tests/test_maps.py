@@ -238,11 +238,11 @@ def test_an_output_that_the_renderer_does_not_make_is_refused_before_anything_is
 ) -> None:
     class Bare(RasterRenderer):
         def render(self, batch, samples=1, detail=1):
-            return replace(super().render(batch, samples, detail), flow_forward=None)
+            return replace(super().render(batch, samples, detail), albedo=None)
 
     monkeypatch.setattr(generate, "_renderer", lambda *_: Bare())
-    with pytest.raises(SceneError, match="outputs: this renderer gives no flow_forward"):
-        generate.render(SMALL, 2, tmp_path / "set", sets=["outputs=[flow_forward]"])
+    with pytest.raises(SceneError, match="outputs: this renderer gives no albedo"):
+        generate.render(SMALL, 2, tmp_path / "set", sets=["outputs=[albedo]"])
     assert not (tmp_path / "set").exists()
 
 

@@ -18,8 +18,8 @@ from imgsynth.render import amodal
 from imgsynth.render.projection import projected_boxes
 
 Mask = NDArray[np.bool_]
-RENDERED = frozenset(("albedo", "flow_forward", "flow_backward"))
-"""Outputs that only a renderer can make; the others are worked out from depth and poses."""
+RENDERED = frozenset(("albedo",))
+"""Outputs that only a renderer can make; the others are worked out from depth and poses, whoever drew."""
 
 
 def refuse_unknown(batch: SceneBatch, name: str, drawn: dict[str, set[str]]) -> None:
