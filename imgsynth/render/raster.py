@@ -338,5 +338,12 @@ class _Round:
         materials = self.run.batch.materials
         matter = plain_matter if materials.plain else rich_matter
         coated = bool(np.any(materials.clearcoat > 0))
-        kernel = shade_kernel(self.lighting, matter, base is not None and labels != 0, coated, self.behind)
+        kernel = shade_kernel(
+            self.lighting,
+            matter,
+            base is not None and labels != 0,
+            coated,
+            self.behind,
+            self.lenses.count > 0,
+        )
         self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])

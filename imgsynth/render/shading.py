@@ -230,6 +230,7 @@ def shade_kernel(
     with_albedo: bool = False,
     coated: bool = False,
     behind: Any = backdrop,
+    bent: bool = False,
 ) -> Any:
     """The shading kernel for a way of lighting, for kinds of materials and for the labels asked for.
 
@@ -241,6 +242,7 @@ def shade_kernel(
         with_albedo: the labels include the base colour.
         coated: some material has a clearcoat.
         behind: a Warp function with the arguments of `backdrop`.
+        bent: some camera has a lens that bends.
     """
 
     @wp.kernel(module="unique", module_options=OPTIONS)
@@ -285,10 +287,11 @@ def shade_kernel(
                     py = y + (float(sy) + 0.5) * step
                     mine = left + wp.int64(sy * line + sx)
                     point = wp.vec2d(wp.float64(px), wp.float64(py))
-                    if frame.lens >= 0:
-                        point = looked_at(view, frame, f, mine)
-                        px = wp.float32(point[0])
-                        py = wp.float32(point[1])
+                    if wp.static(bent):
+                        if frame.lens >= 0:
+                            point = looked_at(view, frame, f, mine)
+                            px = wp.float32(point[0])
+                            py = wp.float32(point[1])
                     seen = seen_at(geo, view, frame, f, mine, point)
                     group = ONE << wp.uint64(s)
                     away = wp.vec2(0.0, 0.0)
@@ -307,10 +310,11 @@ def shade_kernel(
                                 qy = y + (float(ry) + 0.5) * step
                                 its = left + wp.int64(ry * line + rx)
                                 point = wp.vec2d(wp.float64(qx), wp.float64(qy))
-                                if frame.lens >= 0:
-                                    point = looked_at(view, frame, f, its)
-                                    qx = wp.float32(point[0])
-                                    qy = wp.float32(point[1])
+                                if wp.static(bent):
+                                    if frame.lens >= 0:
+                                        point = looked_at(view, frame, f, its)
+                                        qx = wp.float32(point[0])
+                                        qy = wp.float32(point[1])
                                 other = seen_at(geo, view, frame, f, its, point)
                                 if same_surface(geo, view, seen, other):
                                     group = group | (ONE << wp.uint64(r))
@@ -330,18 +334,19 @@ def shade_kernel(
                     looked = wp.vec3(px, py, 1.0)  # the ray, as a point of a pinhole's image plane
                     if seen.row == NOTHING:
                         if labels != 1:
-                            if frame.lens >= 0:  # a background lies on the picture, unbent
-                                px = float(0.0)
-                                py = float(0.0)
-                                size = float(0.0)
-                                for r in range(s, count):
-                                    if ((group >> wp.uint64(r)) & ONE) == ONE:
-                                        ry = (r * turn) >> 16
-                                        px += x + (float(r - ry * k) + 0.5) * step
-                                        py += y + (float(ry) + 0.5) * step
-                                        size += 1.0
-                                px = px / size
-                                py = py / size
+                            if wp.static(bent):
+                                if frame.lens >= 0:  # a background lies on the picture, unbent
+                                    px = float(0.0)
+                                    py = float(0.0)
+                                    size = float(0.0)
+                                    for r in range(s, count):
+                                        if ((group >> wp.uint64(r)) & ONE) == ONE:
+                                            ry = (r * turn) >> 16
+                                            px += x + (float(r - ry * k) + 0.5) * step
+                                            py += y + (float(ry) + 0.5) * step
+                                            size += 1.0
+                                    px = px / size
+                                    py = py / size
                             c = behind(geo, view, frame, px, py, looked)
                         if labels != 0:
                             depth[pixel] = wp.inf
@@ -358,8 +363,9 @@ def shade_kernel(
                             surface = mesh_surface(geo, seen, q, count == 1)
                             surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
                             surface.point = surface.point + surface.dx * away[0] + surface.dy * away[1]
-                        if frame.lens >= 0:
-                            surface = bent_footprint(view, frame, f, mine, line, k * view.detail, surface)
+                        if wp.static(bent):
+                            if frame.lens >= 0:
+                                surface = bent_footprint(view, frame, f, mine, line, k * view.detail, surface)
                         surface.du = surface.du * side
                         surface.dv = surface.dv * side
                         surface.dx = surface.dx * side
