@@ -193,5 +193,5 @@ def test_mistakes_are_named(monkeypatch):
 
 def test_datasets_of_dropped_objects_name_the_simulator():
     pytest.importorskip("mujoco")
-    assert "mujoco" in generate._versions(plan_of({"die": boxes()}).spec)
-    assert "mujoco" not in generate._versions(plan_of({}).spec)
+    assert "mujoco" in generate._versions(plan_of({"die": boxes()}).spec, "raster")
+    assert "mujoco" not in generate._versions(plan_of({}).spec, "raster")
