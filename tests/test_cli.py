@@ -173,7 +173,11 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(scene, tmp_path):
     out = tmp_path / "set"
     words = ["-n", "6000", "-o", str(out), "--workers", "2"]
     cut = subprocess.Popen(
-        [sys.executable, "-m", "imgsynth.cli", "render", scene, *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "imgsynth.cli", "render", scene, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite in the background is started with Ctrl-C ignored, and its children would be too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
     while not list(out.glob("parts/*")) and time.monotonic() < until:

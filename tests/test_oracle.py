@@ -223,9 +223,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CASES = (*SPECS, "dice", "digits", "mirrored")
+THOROUGH = ("pincushion", "fisheye in the midst")  # more of what "barrel" and "fisheye" ask
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in THOROUGH else name for name in CASES],
+)
 def case(request: pytest.FixtureRequest, folder: Path) -> Case:
     return make(request.param, folder)
 
