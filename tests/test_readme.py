@@ -39,10 +39,12 @@ def test_every_command_runs_in_order(tmp_path, monkeypatch, capsys):
 
 
 def test_the_python_runs():
+    made = {}
     for block in blocks("python"):
-        names = {}
-        exec(block, names)
-        assert names["batch"].images.shape == (4, 128, 128, 3)
+        exec(block, made)
+    assert made["batch"].images.shape == (4, 128, 128, 3)
+    assert made["sample"]["image"].shape == (3, 96, 96)
+    assert made["sample"]["boxes"].shape[1] == 4
 
 
 def test_the_scene_renders():
