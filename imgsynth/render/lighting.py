@@ -21,7 +21,8 @@ from imgsynth.render.finish import Matter
 from imgsynth.render.lightarrays import FrameLight, Lamp
 from imgsynth.render.polygon import arc_cosine, received, whole
 from imgsynth.render.rays import Spot, blocked, in_the_clear
-from imgsynth.render.shading import INVERSE_PI, lobe_width, power5, reflected, sun_share, surrounded
+from imgsynth.render.reflection import INVERSE_PI, lobe_width, power5, reflected, surrounded
+from imgsynth.render.sunshadow import sun_share
 from imgsynth.render.surfaces import Seen, Surface, unit
 from imgsynth.render.texturing import background, hashed
 

@@ -30,7 +30,8 @@ from imgsynth.render.finish import plain_matter, rich_matter
 from imgsynth.render.lenses import Lenses
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
-from imgsynth.render.shading import TILE, backdrop, shade_kernel, sunlit, tile_heights
+from imgsynth.render.shading import backdrop, shade_kernel, sunlit
+from imgsynth.render.sunshadow import TILE, tile_heights
 from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
 
 BLOCK = 64

@@ -18,6 +18,8 @@ import warp as wp
 
 from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
 from imgsynth.render.finish import Matter, coat_of, plain_matter
+from imgsynth.render.reflection import lobe_width, reflected, surrounded
+from imgsynth.render.sunshadow import sun_share
 from imgsynth.render.surfaces import (
     NOTHING,
     Seen,
@@ -37,140 +39,6 @@ wp.set_module_options(OPTIONS)
 
 NONE = wp.constant(wp.uint64(0))
 ONE = wp.constant(wp.uint64(1))
-TILE = wp.constant(8)  # texels a side of a shadow map's tiles
-INVERSE_PI = wp.constant(0.318309886)
-LEAST_ROUGHNESS = wp.constant(0.045)  # below it the highlight of a point-like sun is no longer a picture
-
-
-@wp.func
-def lit_share(view: View, frame: FrameData, light: wp.vec3, n: wp.vec3, bias: float) -> float:
-    """Share of the sun that reaches a point: 3×3 percentage-closer filtering with bilinear weights.
-
-    The reference height follows the receiver's own plane from texel to texel, so a plane needs no slope bias.
-
-    Args:
-        view: the shadow maps.
-        frame: its frame.
-        light: the point, (x, y, height) in light space.
-        n: the receiver's plane normal in light space, any length and sign.
-        bias: height that a caster must stand out by, metres.
-    """
-    size = view.shadow_size
-    scale = frame.shadow_map
-    x = light[0] * scale[0] + scale[1] - 0.5
-    y = light[1] * scale[2] + scale[3] - 0.5
-    last = float(size - 1)
-    if not (x > -2.0 and y > -2.0 and x < last + 2.0 and y < last + 2.0):
-        return 1.0
-    # Where the plane nearly holds the sun's direction its slope is cut off: hardly any light falls there.
-    tilt = wp.max(wp.abs(n[2]), 0.05 * (wp.abs(n[0]) + wp.abs(n[1])) + 1.0e-30)
-    tilt = wp.where(n[2] < 0.0, -1.0 / tilt, 1.0 / tilt)
-    slope_x = -n[0] * tilt * frame.texel[0]
-    slope_y = -n[1] * tilt * frame.texel[1]
-    ix = int(wp.floor(x))
-    iy = int(wp.floor(y))
-    left = wp.max(ix - 1, 0)
-    right = wp.min(ix + 2, size - 1)
-    top = wp.max(iy - 1, 0)
-    bottom = wp.min(iy + 2, size - 1)
-    # Nothing near stands higher than the lowest reference: lit, as most points are.
-    coarse = size / TILE
-    base = frame.shadow_base / wp.int64(TILE * TILE)
-    upper = base + wp.int64((top / TILE) * coarse)
-    lower = base + wp.int64((bottom / TILE) * coarse)
-    highest = wp.max(
-        wp.max(view.tiles[upper + wp.int64(left / TILE)], view.tiles[upper + wp.int64(right / TILE)]),
-        wp.max(view.tiles[lower + wp.int64(left / TILE)], view.tiles[lower + wp.int64(right / TILE)]),
-    )
-    level = light[2] + bias
-    if highest <= level - 2.0 * (wp.abs(slope_x) + wp.abs(slope_y)):
-        return 1.0
-    fx = x - float(ix)
-    fy = y - float(iy)
-    dark = float(0.0)
-    for ty in range(top, bottom + 1):
-        j = ty - iy
-        line = frame.shadow_base + wp.int64(ty * size)
-        at = level + slope_y * (float(j) - fy)
-        row = float(0.0)
-        for tx in range(left, right + 1):
-            i = tx - ix
-            weight = wp.where(i == -1, 1.0 - fx, wp.where(i == 2, fx, 1.0))
-            row += wp.where(view.heights[line + wp.int64(tx)] > at + slope_x * (float(i) - fx), weight, 0.0)
-        dark += row * wp.where(j == -1, 1.0 - fy, wp.where(j == 2, fy, 1.0))
-    return 1.0 - dark * (1.0 / 9.0)
-
-
-@wp.func
-def power5(x: float) -> float:
-    """x⁵."""
-    square = x * x
-    return square * square * x
-
-
-@wp.func
-def rim(f0: float, rough: float, grazing: float) -> float:
-    """Reflectance of a constant environment: Schlick's, rising at most to 1 - roughness."""
-    top = 1.0 - rough
-    top = wp.where(top > f0, top, f0)
-    return f0 + (top - f0) * grazing
-
-
-@wp.func
-def surrounded(m: Matter, nv: float, ambient: wp.vec3) -> wp.vec3:
-    """Light reflected from a constant environment: by Fresnel's term at n·v, held down by roughness, so that
-    a white furnace is never outshone.
-    """
-    grazing = power5(1.0 - nv)
-    f = wp.vec3(
-        rim(m.f0[0], m.rough, grazing), rim(m.f0[1], m.rough, grazing), rim(m.f0[2], m.rough, grazing)
-    )
-    return wp.cw_mul(ambient, m.diffuse - wp.cw_mul(m.diffuse, f) + f)
-
-
-@wp.func
-def lobe_width(rough: float) -> float:
-    """α² of the Trowbridge–Reitz distribution of a perceptual roughness."""
-    a = wp.max(rough, LEAST_ROUGHNESS)
-    return a * a * a * a
-
-
-@wp.func
-def reflected(
-    m: Matter, a2: float, peak: float, nl: float, nv: float, vl: float, irradiance: wp.vec3
-) -> wp.vec3:
-    """Light reflected to v from direction l: metallic-roughness BSDF times n·l times the irradiance on what
-    faces l.
-
-    Trowbridge–Reitz distribution, height-correlated Smith masking and Schlick's Fresnel term as in glTF 2.0,
-    appendix B; Lambert below it, weighted by (1 - F)(1 - metallic).
-
-    Args:
-        m: what the surface is made of.
-        a2: α² of the distribution.
-        peak: the same for what shines from one direction; less where l is the best of a light's many.
-        nl: n·l, above 0.
-        nv: n·v, above 0.
-        vl: v·l.
-        irradiance: what passed the shadow test.
-    """
-    # With h the unit vector along v + l: |v + l|² = 2 + 2 v·l gives n·h and v·h without h itself.
-    across = wp.max(1.0 + vl, 1.0e-6)
-    nh2 = wp.min(0.5 * (nl + nv) * (nl + nv) / across, 1.0)
-    fs = m.f0 + (wp.vec3(1.0, 1.0, 1.0) - m.f0) * power5(1.0 - wp.min(wp.sqrt(0.5 * across), 1.0))
-    spread = nh2 * (a2 - 1.0) + 1.0
-    smith = nl * wp.sqrt(nv * nv * (1.0 - a2) + a2) + nv * wp.sqrt(nl * nl * (1.0 - a2) + a2)
-    lobe = 0.5 * INVERSE_PI * peak / (spread * spread * smith)
-    return wp.cw_mul(irradiance * nl, (m.diffuse - wp.cw_mul(m.diffuse, fs)) * INVERSE_PI + fs * lobe)
-
-
-@wp.func
-def sun_share(geo: Geometry, view: View, frame: FrameData, surface: Surface, row: int, at: wp.vec3) -> float:
-    """Share of the sun that its shadow map lets through to the point `at` (camera frame) of a row."""
-    # A sheet casts a shadow from the side that is lit, so it needs most of a texel.
-    bias = wp.where(geo.rows[row].two_sided == 1, 0.75, 0.05) * wp.max(frame.texel[0], frame.texel[1])
-    plane = frame.light_from_camera * surface.face_normal
-    return lit_share(view, frame, frame.light_from_camera * at + frame.light_eye, plane, bias)
 
 
 @wp.func
@@ -200,21 +68,6 @@ def sunlit(
             a2 = lobe_width(m.rough)
             out += reflected(m, a2, a2, nl, nv, wp.dot(v, frame.sun), sun)
     return out + m.emission
-
-
-@wp.kernel
-def tile_heights(view: View, tiles: wp.array(dtype=wp.float32)):
-    """Greatest height of each TILE × TILE texels of the shadow maps, laid out as they are."""
-    tid = wp.tid()
-    coarse = view.shadow_size / TILE
-    line = tid / coarse
-    first = wp.int64(line * TILE * view.shadow_size) + wp.int64((tid - line * coarse) * TILE)
-    highest = view.heights[first]
-    for j in range(TILE):
-        at = first + wp.int64(j * view.shadow_size)
-        for i in range(TILE):
-            highest = wp.max(highest, view.heights[at + wp.int64(i)])
-    tiles[tid] = highest
 
 
 @wp.func
