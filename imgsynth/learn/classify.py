@@ -50,6 +50,9 @@ class ClassifierConfig:
     threads: int = 1  # of torch; the same number gives the same bits
     image_size: int | None = None  # train on squares of this side; None: the data's size
     weights: str | None = None  # file to start from (.safetensors or .pth)
+    randaugment: float = 0.0  # magnitude, 0 to 30; 0: none (mixing.randaugment)
+    cutmix: float = 0.0  # share of the batches that are mixed (mixing.cutmix)
+    logit_adjustment: float = 0.0  # τ of Menon et al. 2021, eq. 10: logits + τ log prior, in training
 
     def __post_init__(self) -> None:
         ranges: dict[str, tuple[float, float]] = {
@@ -62,6 +65,9 @@ class ClassifierConfig:
             "label_smoothing": (0, 0.99),
             "dropout": (0, 0.99),
             "threads": (1, 1024),
+            "randaugment": (0, 30),
+            "cutmix": (0, 1),
+            "logit_adjustment": (0, 10),
         }
         if self.image_size is not None:
             ranges["image_size"] = (4, 1024)

@@ -26,6 +26,7 @@ from imgsynth.learn.loop import (
     seed_of,
     threads,
 )
+from imgsynth.learn.mixing import cutmix, log_prior, randaugment
 from imgsynth.learn.nets import build_net, input_channels, load_weights
 from imgsynth.learn.store import seeded
 
@@ -123,17 +124,29 @@ def _run(
     """The optimiser steps; returns the last loss."""
     images, labels = to_tensor(data.images), torch.from_numpy(np.ascontiguousarray(data.labels))
     criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    prior = config.logit_adjustment * log_prior(labels, len(data.classes), chances)
 
     def objective(step: int, rows: Tensor) -> Tensor:
         # Dropout draws from the global generator; within `seeded`, so the caller's is untouched.
         torch.manual_seed(seed_of(seed, "dropout", step))
-        x = normalized(images[rows])
+        shown, y = images[rows], labels[rows]
+        if config.randaugment:
+            shown = randaugment(shown, config.randaugment, generator_of(seed, "randaugment", step))
+        x = normalized(shown)
         if config.augment:
             x = augment(x, generator_of(seed, "augment", step))
+        partner, own = None, 1.0
+        if config.cutmix:
+            draw = generator_of(seed, "cutmix", step)
+            if float(torch.rand((), generator=draw)) < config.cutmix:
+                x, partner, own = cutmix(x, draw)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = net(x.contiguous(memory_format=torch.channels_last))
-        loss: Tensor = criterion(logits.float(), labels[rows])
-        return loss
+        logits = logits.float()
+        if config.logit_adjustment:
+            logits = logits + prior
+        loss: Tensor = criterion(logits, y)
+        return loss if partner is None else own * loss + (1 - own) * criterion(logits, y[partner])
 
     return optimise(
         net,
