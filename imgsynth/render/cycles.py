@@ -150,15 +150,22 @@ class CyclesRenderer:
         silhouettes(batch, ask)
         return job
 
-    def _run(self, batch: SceneBatch, job: _Job, k: int) -> dict[str, NDArray[Any]]:
+    def write_job(self, batch: SceneBatch, k: int, path: Path) -> None:
+        """Write what the driver is to draw, k × k colour samples a pixel, to an .npz file."""
+        self._write(batch, self._job(batch, k), k, path)
+
+    def _write(self, batch: SceneBatch, job: _Job, k: int, path: Path) -> None:
         text = {
             "frames": job.frames, "silhouettes": job.requests, "size": batch.size, "k": k,
             "samples": max(1, -(-self.paths // (k * k))), "max_depth": self.max_depth,
             "threads": self.threads,
         }  # fmt: skip
+        np.savez(path, json=np.frombuffer(json.dumps(text).encode(), np.uint8), **job.arrays)  # type: ignore[arg-type]
+
+    def _run(self, batch: SceneBatch, job: _Job, k: int) -> dict[str, NDArray[Any]]:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "job.npz", Path(folder) / "result.npz"
-            np.savez(source, json=np.frombuffer(json.dumps(text).encode(), np.uint8), **job.arrays)  # type: ignore[arg-type]
+            self._write(batch, job, k, source)
             _blender(self.python, str(DRIVER), str(source), str(target))
             if not target.is_file():
                 raise ImgsynthError(f"--renderer cycles: {self.python} wrote no result")

@@ -1,11 +1,9 @@
-"""Bench the renderer: ten objects, 27 k triangles, shadows and all labels, on one core, with PyBullet beside
-it.
+"""Profile the renderer: ten objects, 26,208 triangles, shadows and all labels, on one core, stage by stage.
 
-    python scripts/bench/render.py [--frames 32] [--repeats 5] [--sizes 256 512] [--json FILE]
+    python scripts/bench/render.py [--frames 32] [--repeats 5] [--sizes 256 512] [--samples 1] [--json FILE]
 
-Every row is milliseconds a frame: the median over batches (ours) or frames (PyBullet's TinyRenderer, which
-draws colour, depth and ids, with and without shadows, no anti-aliasing). Both draw the same meshes from the
-same cameras. The process binds itself to one core, and libraries to one thread, before anything is measured.
+Every row is milliseconds a frame, the least of the repeats. The process binds itself to one core, and libraries
+to one thread, before anything is measured. `rivals.py` draws the same scene with other engines beside ours.
 """
 
 from __future__ import annotations
@@ -45,6 +43,8 @@ from imgsynth.batch import SceneBatch  # noqa: E402
 from imgsynth.render.raster import RasterRenderer  # noqa: E402
 
 FIELD_OF_VIEW = 45.0
+HUE = np.random.default_rng(3).uniform(0.1, 0.9, (11, 3))
+"""Colours of the ten objects and the ground."""
 
 
 def torus(around: int, across: int) -> Mesh:
@@ -94,80 +94,28 @@ def scene(frames: int, size: int, seed: int = 0) -> tuple[list[Shot], list[Mesh]
 
 def batch_of(shots: list[Shot], meshes: list[Mesh], size: int) -> SceneBatch:
     """The batch, each object in a colour of its own."""
-    hue = np.random.default_rng(3).uniform(0.1, 0.9, (11, 3))
-    materials = [Material(tuple(c), 0.0, 0.3 + 0.05 * i) for i, c in enumerate(hue)]
+    materials = [Material(tuple(c), 0.0, 0.3 + 0.05 * i) for i, c in enumerate(HUE)]
     return make_batch(shots, meshes, (size, size), materials)
 
 
 def measure(renderer: RasterRenderer, batch: SceneBatch, repeats: int, samples: int = 1) -> dict[str, Any]:
-    """Median milliseconds a frame over `repeats` batches, in all and by stage."""
+    """Least milliseconds a frame over `repeats` batches, in all and by stage."""
     renderer.render(batch, samples)
-    total, labels = [], []
+    total, stages = np.inf, {}
     for _ in range(repeats):
         start = time.perf_counter()
         buffers = renderer.render(batch, samples)
         middle = time.perf_counter()
         annotate(batch, buffers)
-        total.append((middle - start) / len(batch) * 1e3)
-        labels.append((time.perf_counter() - middle) / len(batch) * 1e3)
-    renderer.profile, renderer.stages = True, {}
-    renderer.render(batch, samples)
-    renderer.profile = False
-    stages = {name: round(seconds / len(batch) * 1e3, 3) for name, seconds in renderer.stages.items()}
-    stages["annotate"] = round(float(np.median(labels)), 3)
-    return {"ms": round(float(np.median(total)), 3), "stages": stages}
-
-
-def pybullet_rows(shots: list[Shot], meshes: list[Mesh], size: int, frames: int) -> dict[str, float]:
-    """Median milliseconds a frame of PyBullet's TinyRenderer on the same scenes, without and with shadows.
-
-    Raises:
-        ImportError: PyBullet is not installed.
-    """
-    import pybullet as p
-
-    client = p.connect(p.DIRECT)
-    ground = Mesh(
-        np.array([[-9, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0.0]]), np.tile([0, 0, 1.0], (4, 1)),
-        np.zeros((4, 2)), np.array([[0, 1, 2], [0, 2, 3]]),
-    )  # fmt: skip
-    hue = np.random.default_rng(3).uniform(0.1, 0.9, (11, 3))
-    times: dict[str, list[float]] = {"without shadows": [], "with shadows": []}
-    for shot in shots[:frames]:
-        p.resetSimulation(physicsClientId=client)
-        for mesh, scale, place, color in [
-            *((meshes[t.mesh], t.scale, t.pose, hue[t.material]) for t in shot.things),
-            (ground, (1, 1, 1), np.eye(4), hue[10]),
-        ]:
-            shape = p.createVisualShape(
-                p.GEOM_MESH, vertices=(mesh.vertices * scale).tolist(), normals=mesh.normals.tolist(),
-                uvs=mesh.uv.tolist(), indices=mesh.faces.reshape(-1).tolist(), rgbaColor=[*color, 1],
-            )  # fmt: skip
-            p.createMultiBody(0, baseVisualShapeIndex=shape, basePosition=place[:3, 3].tolist(),
-                              baseOrientation=quaternion(place[:3, :3]))  # fmt: skip
-        eye, forward = shot.camera[:3, 3], shot.camera[:3, 2]
-        view = p.computeViewMatrix(eye.tolist(), (eye + forward).tolist(), [0, 0, 1])
-        lens = p.computeProjectionMatrixFOV(FIELD_OF_VIEW, 1.0, 0.05, 30.0)
-        for name, shadow in (("without shadows", 0), ("with shadows", 1)):
-            start = time.perf_counter()
-            p.getCameraImage(size, size, view, lens, lightDirection=[0.4, 0.3, 0.9], shadow=shadow,
-                             renderer=p.ER_TINY_RENDERER)  # fmt: skip
-            times[name].append((time.perf_counter() - start) * 1e3)
-    p.disconnect(client)
-    return {name: round(float(np.median(values)), 2) for name, values in times.items()}
-
-
-def quaternion(m: np.ndarray) -> list[float]:
-    """xyzw of a rotation matrix."""
-    w, v = np.linalg.eigh(
-        np.array([
-            [m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
-            [m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
-            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], np.trace(m)],
-        ])
-    )  # fmt: skip
-    return [float(x) for x in v[:, np.argmax(w)]]
+        end = time.perf_counter()
+        total = min(total, (end - start) / len(batch) * 1e3)
+        renderer.profile, renderer.stages = True, {}
+        renderer.render(batch, samples)
+        renderer.profile = False
+        for name, seconds in [*renderer.stages.items(), ("annotate", end - middle)]:
+            took = seconds / len(batch) * 1e3
+            stages[name] = round(min(stages.get(name, np.inf), took), 3)
+    return {"ms": round(total, 3), "stages": stages}
 
 
 def main() -> None:
@@ -195,12 +143,6 @@ def main() -> None:
         print(f"  {'imgsynth: colour, shadows, ids, depth, normals, amodal masks':64s}{row['ms']:8.2f}")
         for stage, ms in row["stages"].items():
             print(f"    {stage:62s}{ms:8.2f}")
-        try:
-            row["pybullet"] = pybullet_rows(shots, meshes, size, min(args.frames, 12))
-            for name, ms in row["pybullet"].items():
-                print(f"  {'PyBullet TinyRenderer: colour, depth, ids, ' + name:64s}{ms:8.2f}")
-        except ImportError:
-            print("  PyBullet is not installed (pip install pybullet): no comparison", file=sys.stderr)
         out["sizes"][str(size)] = row
     if args.json:
         args.json.write_text(json.dumps(out, indent=1) + "\n")

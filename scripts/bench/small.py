@@ -95,6 +95,16 @@ def draw(first: int, count: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def side_by_side(workers: int, frames: int) -> float:
+    """Frames a second of as many processes."""
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        list(pool.map(draw, [0] * workers, [frames] * workers))
+        start = time.perf_counter()
+        jobs = 2 * workers
+        list(pool.map(draw, [i * frames for i in range(jobs)], [frames] * jobs))
+        return jobs * frames / (time.perf_counter() - start)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=1024)
@@ -107,13 +117,9 @@ def main() -> None:
         print(f"{name:10s}{ms:8.3f} ms of processor time a frame")
     total = sum(rows.values())
     print(f"{'all':10s}{total:8.3f}: {1e3 / total:,.0f} frames a second and core, {2e3 / total:,.0f} on two")
-    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
-        list(pool.map(draw, [0] * args.workers, [args.frames] * args.workers))
-        start = time.perf_counter()
-        jobs = 2 * args.workers
-        list(pool.map(draw, [i * args.frames for i in range(jobs)], [args.frames] * jobs))
-        rate = jobs * args.frames / (time.perf_counter() - start)
-    print(f"{args.workers} processes: {rate:,.0f} frames a second by the wall clock")
+    if args.workers:
+        rate = side_by_side(args.workers, args.frames)
+        print(f"{args.workers} processes: {rate:,.0f} frames a second by the wall clock")
     if args.linear:
         for thousand in range(20):
             start = time.process_time()
