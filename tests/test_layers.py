@@ -44,13 +44,13 @@ LAYERS = [
         "sensor",
     },
     {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps", "samples"},
-    {"generate", "learn", "evaluate", "report", "assetlist", "torch"},
+    {"generate", "learn", "evaluate", "report", "assetlist", "torch", "diffusion"},
     {"study", "probe", "console", "analyses", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
 ENGINES = {
-    "torch": {"learn", "study", "torch"},
+    "torch": {"learn", "study", "torch", "diffusion"},
     "torchvision": {"learn", "dataset"},
     "warp": {"render"},
     "albumentations": {"sensor"},
