@@ -58,6 +58,9 @@ ENGINES = {
     "drjit": {"render"},
     "bpy": {"render"},
     "matplotlib": {"report"},
+    "diffusers": {"diffusion"},
+    "accelerate": {"diffusion"},
+    "transformers": {"diffusion"},
 }
 # Reading any of these would make a frame or a file depend on more than (spec, seed, index).
 FORBIDDEN = {"time", "datetime", "random", "socket", "uuid", "secrets", "getpass", "pickle"}
