@@ -95,6 +95,8 @@ class Instances:
     box3d_center: F64  # (I, 3) object frame, metres
     box3d_size: F64  # (I, 3)
     keypoints: InstanceKeypoints | None = None  # None where no object has any labelled
+    grounding: NDArray[np.object_] | None = None  # (I,) what the labels rest on; None: the render, exactly
+    confidence: F64 | None = None  # (I,) 0 to 1, NaN where nothing measured it; None: 1, exact
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -124,6 +126,7 @@ class FrameBatch:
     attempt: I32 | None = None
     obeys: NDArray[np.bool_] | None = None
     nocs: F32 | None = None  # (n, H, W, 3) place in the object's 3-D box, 0..1, 0 off objects; as asked for
+    scores: Mapping[str, F64] = field(default_factory=dict)  # (n,) what filters measured; NaN: nothing
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -129,6 +129,8 @@ class FrameImages:
 def _dataset(root: Path, name: str, masks: bool) -> AnnotatedImages:
     """A dataset that imgsynth wrote: its labelled instances with a visible pixel, all of its classes."""
     dataset = Dataset(root)
+    if dataset.header.labels and "boxes" not in dataset.header.labels:
+        raise DataError(f"{root}: its labels are of whole images, not of places; --task classify reads it")
     try:
         rows = dataset.instances.select(["frame", "class_id", "area_visible", "box_visible", "rle_visible"])
         rows = rows.filter((pc.field("class_id") > 0) & (pc.field("area_visible") > 0))

@@ -79,8 +79,10 @@ class Header(_Strict):
     and `count` are frame indices; `size` is (height, width); class id c is `classes[c - 1]`; `samples`
     counts colour samples a pixel; `device` is the device type that draws; `licences` maps each asset to its
     licence; `generation` is 0 where no generated image is among the parents; `keypoints` names those of each
-    class that has any; `labels` says of each label what it holds and what grounds it. Of all these only
-    `part_size` and `labels` leave the frames, tables and annotations as they are.
+    class that has any; `labels` says of each label what it holds and what grounds it; `parents` are the
+    models and data that generated images come from. Of all these only `part_size`, `labels` and `parents`
+    leave the frames, tables and annotations as they are. Of a dataset that no scene made `spec` holds what
+    did make it, under the generator's name.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Header(_Strict):
     generation: int = Field(default=0, ge=0)
     keypoints: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
     labels: dict[str, dict[str, str]] = {}
+    parents: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _check(self) -> Header:
@@ -120,7 +123,7 @@ class Header(_Strict):
     def _without_newer(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Fields that older datasets lack are left out where they say nothing: their hashes go on to hold."""
         data: dict[str, Any] = plain(self)
-        return {k: v for k, v in data.items() if v or k not in ("keypoints", "labels")}
+        return {k: v for k, v in data.items() if v or k not in ("keypoints", "labels", "parents")}
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -172,6 +175,7 @@ class Manifest(_Strict):
     files: dict[str, str]  # table → SHA-256
     parts: tuple[PartHash, ...] = Field(strict=False)
     rules: dict[str, int] | None = None  # with rules: frames drawn again, all draws, frames that break them
+    filters: dict[str, int] | None = None  # with filters: all draws, and those dropped for each reason
     sha256: str = ""  # as read from the file, to be compared with `digest`
 
     @classmethod
@@ -182,6 +186,7 @@ class Manifest(_Strict):
         files: dict[str, str],
         parts: list[PartHash],
         rules: dict[str, int] | None = None,
+        filters: dict[str, int] | None = None,
     ) -> Manifest:
         """The manifest of a finished dataset."""
         return cls(
@@ -192,6 +197,7 @@ class Manifest(_Strict):
             files=files,
             parts=tuple(parts),
             rules=rules,
+            filters=filters,
         )
 
     def digest(self) -> str:
@@ -203,7 +209,8 @@ class Manifest(_Strict):
         return dumps({**self._flat(), "sha256": self.digest()}, indent=1) + "\n"
 
     def _flat(self) -> dict[str, Any]:
-        data = self.model_dump(mode="json", exclude={"sha256"} | ({"rules"} if self.rules is None else set()))
+        silent = {name for name in ("rules", "filters") if getattr(self, name) is None}
+        data = self.model_dump(mode="json", exclude={"sha256"} | silent)
         return {**data.pop("header"), **data}
 
     @classmethod

@@ -18,7 +18,7 @@ from imgsynth.dataset import manifest, rle
 from imgsynth.dataset.coco import annotation_id, coco_keypoints
 from imgsynth.dataset.manifest import frame_file
 from imgsynth.dataset.reader import Dataset
-from imgsynth.dataset.tables import INSTANCE_COLUMNS, KEYPOINT_COLUMNS
+from imgsynth.dataset.tables import GROUNDING, INSTANCE_COLUMNS, KEYPOINT_COLUMNS
 from imgsynth.errors import DataError
 
 SHOWN = 20  # problems that a report spells out
@@ -102,7 +102,10 @@ def _check_numbers(rows: dict[str, Any], dataset: Dataset, report: Report) -> No
     off = ~(abs(rows["visible_fraction"] - ratio) <= 1e-9)
     _blame(rows, off, "visible_fraction is not area_visible / area_amodal", report)
     for name in ("visible_fraction", "truncated_fraction", "confidence"):
-        _blame(rows, ~((rows[name] >= 0) & (rows[name] <= 1)), f"{name} is not in 0..1", report)
+        fine = (rows[name] >= 0) & (rows[name] <= 1)
+        if name == "confidence":  # what is not exact may not have been measured
+            fine |= np.isnan(rows[name]) & (np.array(rows["grounding"], object) != GROUNDING)
+        _blame(rows, ~fine, f"{name} is not in 0..1", report)
     box = rows["box_amodal"]
     _blame(rows, ~((box[:, :2] <= box[:, 2:]).all(axis=1)), "box_amodal is inside out", report)
     if dataset.header.keypoints and "keypoints" not in rows:

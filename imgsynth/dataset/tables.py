@@ -6,6 +6,8 @@ vector is a fixed-size list (matrices flattened row by row, their shape in the c
 where the leaf's slot is not in the frame. Where the scene has rules, `attempt` says how often the frame was
 drawn again and `obeys_rules` whether it keeps them; where objects are dropped, `fell_away` and `still_moving`
 count those left out for it and those not at rest, and `no_room` those left out of what flies or occludes.
+Frames of a generator with filters have `dropped_<reason>`, how many draws of the frame were dropped for it,
+and `score_<name>`, what the filters measured of the one that was kept (null where nothing was).
 
 `instances.parquet`, a row an instance, unlabelled (class_id 0) and invisible ones too: see
 `INSTANCE_COLUMNS`.
@@ -34,6 +36,7 @@ from imgsynth.frame import FrameBatch, InstanceKeypoints
 
 FRAME_ROWS, INSTANCE_ROWS = 8192, 32768  # a row group
 GROUNDING = "render-exact"
+DROPPED, SCORE = "dropped_", "score_"  # how columns of `frames.parquet` begin that filters fill
 _LEAF = "leaf"  # metadata key of the columns that hold sampled values
 
 INSTANCE_COLUMNS: dict[str, str] = {
@@ -56,7 +59,7 @@ INSTANCE_COLUMNS: dict[str, str] = {
     "rle_visible": "COCO's compressed RLE of the visible mask",
     "rle_amodal": "of the in-frame amodal mask",
     "grounding": "what the labels rest on",
-    "confidence": "1 where they are exact",
+    "confidence": "1 where they are exact, null where nothing measured it",
 }
 
 LENSES = ("pinhole", "brown_conrady", "fisheye")
@@ -88,6 +91,8 @@ def frames_table(header: Header, batch: FrameBatch, digests: Mapping[str, Sequen
     if batch.attempt is not None and batch.obeys is not None:
         columns["attempt"] = (pa.array(batch.attempt, pa.int32()), None)
         columns["obeys_rules"] = (pa.array(batch.obeys, pa.bool_()), None)
+    for name, score in batch.scores.items():
+        columns[f"{SCORE}{name}"] = (_measured(score), None)
     for kind in header.kinds:
         columns[f"sha256_{kind}"] = (pa.array(digests[kind], pa.binary(32)), None)
     for path in sorted(batch.values, key=_natural):
@@ -131,8 +136,10 @@ def instances_table(batch: FrameBatch) -> pa.Table:
         "box3d_size": _lists(rows.box3d_size),
         "rle_visible": _texts(visible),
         "rle_amodal": _texts(amodal),
-        "grounding": pa.array([GROUNDING] * len(rows), pa.string()),
-        "confidence": pa.array(np.ones(len(rows)), pa.float64()),
+        "grounding": pa.array(
+            [GROUNDING] * len(rows) if rows.grounding is None else rows.grounding, pa.string()
+        ),
+        "confidence": _measured(np.ones(len(rows)) if rows.confidence is None else rows.confidence),
     }
     assert list(columns) == list(INSTANCE_COLUMNS)
     if rows.keypoints is not None:
@@ -154,6 +161,23 @@ def rule_counts(paths: Sequence[Path]) -> dict[str, int] | None:
             again, drawn = again + int((attempt > 0).sum()), drawn + int((attempt + 1).sum())
             broken += len(table) - int(pa.compute.sum(table.column("obeys_rules")).as_py())
     return {"drawn_again": again, "draws": drawn, "broken": broken}
+
+
+def drop_counts(paths: Sequence[Path]) -> dict[str, int] | None:
+    """Over all fragments of `frames.parquet`: draws in all (`drawn`), and those dropped for each reason; None
+    where nothing filtered them.
+    """
+    counts: dict[str, int] = {}
+    for path in paths:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+            for name in (c for c in table.column_names if c.startswith(DROPPED)):
+                lost = int(pa.compute.sum(table.column(name)).as_py() or 0)
+                counts[name.removeprefix(DROPPED)] = counts.get(name.removeprefix(DROPPED), 0) + lost
+            counts["drawn"] = counts.get("drawn", 0) + len(table)
+    if len(counts) == 1:
+        return None
+    return {"drawn": sum(counts.values())} | {k: counts[k] for k in sorted(counts) if k != "drawn"}
 
 
 def _keypoint_columns(points: InstanceKeypoints) -> dict[str, pa.Array]:
@@ -253,6 +277,11 @@ def _lists(values: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> pa
     mask = None if missing is None else pa.array(missing)
     items = pa.array(flat, type=pa.from_numpy_dtype(flat.dtype))
     return pa.FixedSizeListArray.from_arrays(items, int(np.prod(values.shape[1:])), mask=mask)
+
+
+def _measured(values: NDArray[np.float64]) -> pa.Array:
+    """Numbers, null where NaN."""
+    return pa.array(values, pa.float64(), mask=np.isnan(values))
 
 
 def _texts(texts: rle.RleTexts) -> pa.Array:

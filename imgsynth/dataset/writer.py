@@ -128,8 +128,9 @@ def commit(root: Path | str, header: Header) -> None:
             record = manifest.parse((folder / _record(part)).read_bytes(), folder / _record(part))
             hashes.append(PartHash(start=part.start, count=part.count, sha256=record["sha256"]))
         sync_folder(root)
-        rules = tables.rule_counts([folder / _fragment(p, "frames") for p in parts])
-        text = Manifest.of(header, instances, files, hashes, rules).dumps()
+        frames = [folder / _fragment(p, "frames") for p in parts]
+        rules, filters = tables.rule_counts(frames), tables.drop_counts(frames)
+        text = Manifest.of(header, instances, files, hashes, rules, filters).dumps()
         replace(root / manifest.MANIFEST, text.encode(), draft=folder / manifest.MANIFEST)
         shutil.rmtree(folder, ignore_errors=True)
 

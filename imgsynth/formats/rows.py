@@ -30,10 +30,14 @@ def visible_rows(dataset: Dataset, *more: str) -> Iterator[list[dict[str, Any]]]
 
 
 def pinhole_cameras(dataset: Dataset) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """K (3, 3) and `world_from_camera` (4, 4) of each frame. Raises DataError where they have a lens."""
+    """K (3, 3) and `world_from_camera` (4, 4) of each frame. Raises DataError where they have a lens, or
+    the images come from no camera.
+    """
     if "lens" in dataset.frames.column_names:
         raise DataError(f"{dataset.root}: its cameras have a lens, which this format cannot say")
     k, pose = (dataset.frames.column(name).to_pylist() for name in ("K", "world_from_camera"))
+    if not np.isfinite(k).all():
+        raise DataError(f"{dataset.root}: its images come from no camera, and this format wants one")
     return [
         (np.reshape(a, (3, 3)).astype(np.float64), np.reshape(b, (4, 4)).astype(np.float64))
         for a, b in zip(k, pose, strict=True)
