@@ -163,3 +163,40 @@ def test_arrays_that_do_not_fit_are_refused():
         drawn(layout=np.zeros((3, 1, 4, 4), np.float32))
     with pytest.raises(ModelError, match="guide"):
         drawn(guide_model=Mixture(size=(8, 8)))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_real_network_gives_the_same_bits_in_any_batch(precision, patch):
+    """What is promised of convolutions: held batch size and one thread make neighbours and place harmless."""
+    from imgsynth.diffusion.config import DiffuserConfig
+    from imgsynth.diffusion.model import Diffuser
+
+    config = DiffuserConfig(
+        size=(16, 16),
+        channels=1,
+        classes=("a", "b", "c"),
+        mask_bits=1,
+        widths=(16, 32),
+        blocks=1,
+        patch=patch,
+    )
+    model = replace(Diffuser.new(config, seed=5), precision=precision)
+    with torch.no_grad():
+        for p in model.net.parameters():  # a fresh net's last layers are zero, which would hide its bits
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    settings = Sampling(steps=2, guidance=Guidance(1.5), cads=Annealing())
+    whole = drawn(model, range(35), np.arange(35) % 3, settings=settings)
+    assert len(np.unique(whole.images.reshape(35, -1), axis=0)) == 35
+    for rows in ([34], [11, 2]):
+        part = drawn(model, rows, np.array(rows) % 3, settings=settings)
+        np.testing.assert_array_equal(part.images, whole.images[rows])
+        np.testing.assert_array_equal(part.bits, whole.bits[rows])
+        np.testing.assert_array_equal(part.margins, whole.margins[rows])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        np.testing.assert_array_equal(drawn(model, [34], [1], settings=settings).bits, whole.bits[[34]])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -73,7 +73,7 @@ def instance_rows(dataset: Dataset, report: Report) -> dict[str, Any] | None:
             elif pa.types.is_string(column.type) or pa.types.is_list(column.type):
                 rows[name] = column.to_pylist()
             else:
-                rows[name] = column.to_numpy()
+                rows[name] = column.to_numpy(zero_copy_only=False)
         key = rows["frame"] * 2**17 + rows["id"]
         if (np.diff(key) <= 0).any():
             raise DataError(f"{manifest.INSTANCES}: not sorted by frame and id, or an instance stands twice")

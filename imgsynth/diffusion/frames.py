@@ -73,5 +73,3 @@ def _bounds(found: Labelled) -> tuple[F64, I64]:
         if len(y):
             boxes[k] = x.min(), y.min(), x.max() + 1, y.max() + 1
     return boxes, area
-
-

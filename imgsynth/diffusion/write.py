@@ -228,7 +228,9 @@ def _in_order(held: Sequence[tuple[Samples, Verdict, I64, I64]]) -> tuple[Sample
     samples = Samples(**{f.name: joined([getattr(s, f.name) for s, *_ in held]) for f in fields(Samples)})
     verdicts = [verdict for _, verdict, *_ in held]
     scores = {name: joined([v.scores[name] for v in verdicts]) for name in verdicts[0].scores}
-    return samples, Verdict(joined([v.reason for v in verdicts]), scores, joined([v.confidence for v in verdicts]))
+    return samples, Verdict(
+        joined([v.reason for v in verdicts]), scores, joined([v.confidence for v in verdicts])
+    )
 
 
 def _versions() -> dict[str, str]:
