@@ -114,6 +114,23 @@ def test_diffuse_light_is_the_integral_and_turns_with_the_map() -> None:
     assert np.abs(got / expected - 1).mean() < 0.02
 
 
+def test_level_ground_gets_the_light_of_all_azimuths() -> None:
+    """Under a bright place at the horizon: the integral at the map's very pole, whichever way the map is turned."""
+    d = directions(64)
+    image = (0.2 + 20 * np.exp(40 * (d @ [0.98, 0.0, 0.2] - 1)))[..., None] * np.ones(3, np.float32)
+    expected = (image * solid(image) * np.maximum(d[..., 2:], 0)).sum((0, 1)) / np.pi
+    for turn in (0.0, 0.9, 2.4):
+        shot = Shot(
+            [Thing(0, np.eye(4), (50.0,) * 3)],
+            look_at((0, 0, 3), (0, 0, 0), (0, 1, 0)),
+            intrinsics(400, SIZE),
+        )
+        buffers = render(
+            [shot], [grid_quad()], [Material((1, 1, 1), 0.0, 1.0)], [image.astype(np.float32)], turn=turn
+        )
+        np.testing.assert_allclose(buffers.color[0].mean((0, 1)), expected, rtol=0.02)
+
+
 def test_gloss_is_the_map_under_the_lobe() -> None:
     """A metal ball, mirror and rough: the map itself at the mirrored ray, and its average under the lobe."""
     image = smooth_map(seed=3)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from imgsynth.batch import F32, F64, SceneBatch
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import Buffers
-from imgsynth.render.mitsuba_scene import FrameScene, Matter, Part
+from imgsynth.render.parts import FrameParts, Part
 from imgsynth.render.reference import (
     Cells,
     Mask,
@@ -31,6 +31,7 @@ from imgsynth.render.reference import (
     refuse_unknown,
     silhouettes,
 )
+from imgsynth.render.skins import skin
 
 VARIABLE = "IMGSYNTH_BPY"
 DRIVER = Path(__file__).with_name("cycles_driver.py")
@@ -140,7 +141,7 @@ class CyclesRenderer:
     def _job(self, batch: SceneBatch, k: int) -> _Job:
         job = _Job()
         for f in range(len(batch)):
-            scene = FrameScene(None, batch, f)
+            scene = FrameParts(batch, f)
             job.frames.append(_frame(job, scene, f))
 
         def ask(row: int, cells: Cells) -> Mask:
@@ -173,7 +174,7 @@ class CyclesRenderer:
                 return dict(result)
 
 
-def _frame(job: _Job, scene: FrameScene, f: int) -> dict[str, Any]:
+def _frame(job: _Job, scene: FrameParts, f: int) -> dict[str, Any]:
     """One frame's description; its arrays go into the job."""
     batch = scene.batch
     camera, lights, size = batch.cameras, batch.lights, batch.size
@@ -204,8 +205,8 @@ def _material(job: _Job, batch: SceneBatch, part: Part) -> dict[str, Any]:
     if part.material < 0:
         return {"albedo": [0.0] * 3, "metallic": 0.0, "roughness": 1.0, "emission": [0.0] * 3, "opacity": "",
                 "two_sided": part.two_sided}  # fmt: skip
-    mat, matter = batch.materials, Matter(None, batch, part.material)
-    albedo: F64 = matter.albedo()
+    mat, made = batch.materials, skin(batch, part.material)
+    albedo = made.albedo
     out: dict[str, Any] = {
         "albedo": albedo[0, 0].tolist(), "metallic": float(mat.metallic[part.material]), "opacity": "",
         "roughness": float(mat.roughness[part.material]), "emission": mat.emission[part.material].tolist(),
@@ -214,9 +215,9 @@ def _material(job: _Job, batch: SceneBatch, part: Part) -> dict[str, Any]:
     if mat.texture[part.material] >= 0:
         out["albedo"] = f"albedo{part.material}"
         job.arrays[out["albedo"]] = albedo.astype(np.float32)
-        if mat.alpha_cutoff[part.material] > 0:
+        if made.opacity is not None:
             out["opacity"] = f"opacity{part.material}"
-            job.arrays[out["opacity"]] = np.repeat(matter.opacity()[..., None], 3, 2).astype(np.float32)
+            job.arrays[out["opacity"]] = np.repeat(made.opacity[..., None], 3, 2).astype(np.float32)
     return out
 
 

@@ -51,22 +51,27 @@ def angles(d: wp.vec3) -> wp.vec2:
 
 @wp.func
 def texel(view: View, level: wp.vec3i, place: wp.vec2) -> wp.vec3:
-    """Bilinear radiance of a level (start, height, width) at (azimuth, polar angle)."""
+    """Bilinear radiance of a level (start, height, width) at (azimuth, polar angle).
+
+    Beyond the first and the last row lies the same row half a turn away: the map goes on over its poles.
+    """
     height = level[1]
     width = level[2]
     x = (0.5 - place[0] * (0.5 / PI)) * float(width) - 0.5
-    y = wp.clamp(place[1] * (float(height) / PI) - 0.5, 0.0, float(height - 1))
+    y = place[1] * (float(height) / PI) - 0.5
     ix = int(wp.floor(x))
-    iy = wp.min(int(y), height - 1)
+    iy = wp.clamp(int(wp.floor(y)), -1, height - 1)
     fx = x - float(ix)
     fy = y - float(iy)
     xa = (ix + 2 * width) % width
     xb = (xa + 1) % width
-    top = level[0] + iy * width
+    top = level[0] + wp.max(iy, 0) * width
     low = level[0] + wp.min(iy + 1, height - 1) * width
+    over = wp.where(iy < 0, width / 2, 0)
+    under = wp.where(iy == height - 1, width / 2, 0)
     e = view.lighting.environments
-    a = e[top + xa] * (1.0 - fx) + e[top + xb] * fx
-    b = e[low + xa] * (1.0 - fx) + e[low + xb] * fx
+    a = e[top + (xa + over) % width] * (1.0 - fx) + e[top + (xb + over) % width] * fx
+    b = e[low + (xa + under) % width] * (1.0 - fx) + e[low + (xb + under) % width] * fx
     return a * (1.0 - fy) + b * fy
 
 

@@ -31,10 +31,12 @@ DRAWN = {
     "": {"indices", "size", "classes", "cameras", "lights", "ground", "backgrounds", "materials", "textures",
          "meshes", "instances", "outputs", "report"},
     "cameras": {"k", "world_from_camera", "near"},
-    "lights": {"sun_direction", "sun_irradiance", "ambient", "shadows", "lamps", "samples", "seed",
-               "occlusion"},
+    "lights": {"sun_direction", "sun_irradiance", "sun_radius", "ambient", "shadows", "lamps", "samples",
+               "seed", "occlusion", "environments"},
+
     "materials": {"base_color", "metallic", "roughness", "emission", "texture", "uv_scale", "alpha_cutoff",
-                  "normal_scale", "clearcoat_roughness"},
+                  "normal_texture", "normal_scale", "surface_texture", "emission_texture", "clearcoat",
+                  "clearcoat_roughness"},
 }  # fmt: skip
 
 
@@ -77,7 +79,7 @@ class MitsubaRenderer:
         instance = np.zeros((n, h, w), np.int32)
         albedo = np.zeros((n, h, w, 3), np.float32) if "albedo" in batch.outputs else None
         bsdfs: dict[Any, Any] = {}
-        scenes = [FrameScene(self.mi, batch, f, bsdfs) for f in range(n)]
+        scenes = [FrameScene(batch, f, self.mi, bsdfs) for f in range(n)]
         for f, scene in enumerate(scenes):
             if not scene.parts:
                 continue
@@ -98,21 +100,21 @@ class MitsubaRenderer:
         return Buffers(color, k, depth, normal, instance, shapes.masks, shapes.total, shapes.boxes, albedo)
 
     def _color(self, scene: FrameScene, cells: Cells, behind: F32) -> F32:
-        """(H·k, W·k, 3) radiance: paths through the frame, over what lies behind it."""
+        """(H·k, W·k, 3) radiance: paths through the frame, over what lies behind it.
+
+        Light adds up: what parts shine with is drawn apart, as Mitsuba would hide it with all other emitters
+        that the camera must not see.
+        """
         batch, f = scene.batch, scene.frame
         each = max(1, -(-self.paths * batch.size[0] * batch.size[1] // (cells.width * cells.height)))
-        film = sensor(
-            self.mi, batch.cameras.k[f], cells, float(batch.cameras.near[f]) * scene.unit, each, False
-        )
+        near = float(batch.cameras.near[f]) * scene.unit
+        film = sensor(self.mi, batch.cameras.k[f], cells, near, each, False)
         seed = frame_seed(batch, f)
-        if not any(scene.glow(part.material) is not None for part in scene.parts):
-            lit = self._paths(scene.lit(), film, self.max_depth, True, seed)
-            out = lit[..., :3] + (1.0 - lit[..., 3:]) * behind
-        else:
-            # Hiding what surrounds the scene would hide what glows in it: it is taken off where paths miss.
-            lit = self._paths(scene.lit(), film, self.max_depth, False, seed)
-            covered = self._paths(scene.lit(False), film, 1, False, seed)[..., 3:]
-            out = lit[..., :3] + (1.0 - covered) * (behind - batch.lights.ambient[f])
+        # Paths of one segment see no light but what glows; Mitsuba takes them to see nothing at all.
+        lit = self._paths(scene.lit(), film, max(self.max_depth, 2), True, seed)
+        out = lit[..., :3] * (self.max_depth > 1) + (1.0 - lit[..., 3:]) * behind
+        if scene.glows:
+            out = out + self._paths(scene.aglow(), film, self.max_depth, False, seed)[..., :3]
         return out.astype(np.float32)
 
     def _paths(self, scene: Any, film: Any, max_depth: int, hide: bool, seed: int) -> F32:

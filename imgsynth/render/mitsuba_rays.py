@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsynth.batch import F64
-from imgsynth.render.mitsuba_scene import FrameScene, Matter
+from imgsynth.render.mitsuba_scene import FrameScene
 from imgsynth.render.reference import Cells, Mask, bilinear
+from imgsynth.render.skins import skin, texels
 
 AOVS = "p:position,n:sh_normal,g:geo_normal,uv:uv,s:shape_index"
 BEYOND = 1e-5  # share of its depth by which a followed ray starts behind the last hit
@@ -161,14 +162,11 @@ def _counts(scene: FrameScene, hits: Hits) -> Mask:
     """Whether hits are seen: not from inside a closed mesh, not in a texture's hole. Nothing counts too."""
     two_sided = np.array([*(part.two_sided for part in scene.parts), True])[hits.part]
     out: Mask = two_sided | (np.einsum("hwc,hwc->hw", hits.geometric, hits.position) <= 0)
-    mat, pool = scene.batch.materials, scene.batch.textures
+    mat = scene.batch.materials
     for index in np.unique(hits.part[out & (hits.part >= 0)]):
         material = scene.parts[index].material
         if material >= 0 and mat.texture[material] >= 0 and mat.alpha_cutoff[material] > 0:
-            level = int(pool.first_level[mat.texture[material]])
-            h, w = (int(v) for v in pool.level_size[level])
-            start = int(pool.level_start[level])
-            alpha = pool.texels[start : start + h * w, 3].reshape(h, w) / 255.0
+            alpha = texels(scene.batch, int(mat.texture[material]))[..., 3]
             here = out & (hits.part == index)
             out[here] = bilinear(alpha, hits.uv[here]) >= mat.alpha_cutoff[material]
     return out
@@ -195,6 +193,6 @@ def base_color(scene: FrameScene, hits: Hits) -> F64:
         material = scene.parts[index].material
         if material >= 0:
             here = hits.part == index
-            image = Matter(scene.mi, scene.batch, material).albedo()
+            image = skin(scene.batch, material).albedo
             out[here] = np.stack([bilinear(image[..., c], hits.uv[here]) for c in range(3)], -1)
     return out
