@@ -124,3 +124,38 @@ def stable_diffusion_xl(folder: Path, seed: int = 0):
         )  # fmt: skip
     pipe.save_pretrained(folder)
     return pipe
+
+
+def controlnet(folder: Path, family: str = "sd", seed: int = 1):
+    """A ControlNet for one of the pipelines above, saved in `folder`; its last layers are not zero."""
+    from diffusers import ControlNetModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = ControlNetModel.from_unet(unet(xl=family == "sdxl"), conditioning_embedding_out_channels=(4, 8))
+        for name, weight in net.named_parameters():
+            if "controlnet_" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+    net.save_pretrained(folder)
+    return folder
+
+
+def adapter(folder: Path, family: str = "sd", channels: int = 3, seed: int = 2):
+    """A T2I-Adapter for one of the pipelines above, saved in `folder`."""
+    from diffusers import T2IAdapter
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if family == "sdxl":
+            kind, widths, factor = "full_adapter_xl", [16, 32, 32, 32], 4
+        else:
+            kind, widths, factor = "full_adapter", [16, 32], 2
+        net = T2IAdapter(
+            in_channels=channels,
+            channels=widths,
+            num_res_blocks=1,
+            downscale_factor=factor,
+            adapter_type=kind,
+        )
+    net.save_pretrained(folder)
+    return folder
