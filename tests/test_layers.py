@@ -44,7 +44,7 @@ LAYERS = [
         "sensor",
     },
     {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps", "samples"},
-    {"generate", "learn", "evaluate", "report", "assetlist", "torch", "diffusion"},
+    {"generate", "learn", "evaluate", "report", "assetlist", "torch", "diffusion", "gate"},
     {"study", "probe", "console", "analyses", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
