@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from imgsynth import analyses
+from imgsynth.augment.command import augment
 from imgsynth.console import (
     Bar,
     DeviceOption,
@@ -406,6 +407,9 @@ def study(file: Path, out: Path, workers: int | None, command: str | None = None
             f"{score['seeds']} seeds, {score['n']} real test images"
         )
     print(f"{results['verdict']['sentence']}\n{out / 'results.json'}\n{out / 'report.html'}")
+
+
+app.command()(augment)
 
 
 def main() -> NoReturn:

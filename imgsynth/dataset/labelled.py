@@ -33,6 +33,7 @@ class LabelledImages:
     name: str  # what to call it in a report
     names: NDArray[Any] | None = None  # (n,) file names, where there are files
     notes: str = ""  # what was done on loading ("resized …")
+    weights: NDArray[np.float64] | None = None  # (n,) relative chance that training draws a row
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -41,7 +42,9 @@ class LabelledImages:
                 f"{self.name}: images: expected uint8 (n, height, width, 1 or 3), "
                 f"got {images.dtype} {images.shape}"
             )
-        for what, column in (("labels", labels), ("groups", self.groups), ("names", self.names)):
+        for what, column in (
+            ("labels", labels), ("groups", self.groups), ("names", self.names), ("weights", self.weights),
+        ):  # fmt: skip
             if column is not None and column.shape != (len(images),):
                 raise DataError(f"{self.name}: {what}: expected shape ({len(images)},), got {column.shape}")
         if not np.issubdtype(labels.dtype, np.integer):
@@ -83,6 +86,7 @@ class LabelledImages:
             groups=None if self.groups is None else self.groups[i],
             names=None if self.names is None else self.names[i],
             name=name or self.name,
+            weights=None if self.weights is None else self.weights[i],
         )
 
     def take(self, n: int, seed: int) -> LabelledImages:
@@ -100,12 +104,14 @@ class LabelledImages:
         return self.subset(nested_order(self.labels, seed)[:n])
 
     def digest(self) -> str:
-        """SHA-256 (hex) of images, labels, class names and groups."""
+        """SHA-256 (hex) of images, labels, class names and groups, and of the weights where there are any."""
         h = hashlib.sha256()
         groups = [] if self.groups is None else [str(g) for g in self.groups.tolist()]
         h.update(repr((self.images.shape, self.classes, groups)).encode())
         h.update(np.ascontiguousarray(self.labels, "<i8").tobytes())
         h.update(np.ascontiguousarray(self.images).tobytes())
+        if self.weights is not None:
+            h.update(np.ascontiguousarray(self.weights, "<f8").tobytes())
         return h.hexdigest()
 
     def fitted(self, size: tuple[int, int], channels: int) -> LabelledImages:
@@ -172,6 +178,9 @@ def concat(a: LabelledImages, b: LabelledImages, name: str | None = None) -> Lab
     names = None
     if a.names is not None and b.names is not None:
         names = np.concatenate([a.names, b.names])
+    weights = None
+    if a.weights is not None or b.weights is not None:
+        weights = np.concatenate([_relative(a), _relative(b)])
     return LabelledImages(
         images=np.concatenate([a.images, b.images]),
         labels=np.concatenate([a.labels, b.labels]),
@@ -180,7 +189,14 @@ def concat(a: LabelledImages, b: LabelledImages, name: str | None = None) -> Lab
         name=name or f"{a.name} + {b.name}",
         names=names,
         notes="; ".join(note for note in (a.notes, b.notes) if note),
+        weights=weights,
     )
+
+
+def _relative(data: LabelledImages) -> NDArray[np.float64]:
+    if data.weights is None or not data.weights.sum() > 0:
+        return np.ones(len(data))
+    return data.weights * (len(data) / data.weights.sum())
 
 
 def _tagged(tag: str, data: LabelledImages) -> NDArray[np.str_]:

@@ -7,8 +7,9 @@ DATA is one of
     PATH                            images with GTSRB's table of their classes (`sign_tables`), as its
                                     official test set has them: the folder, one above it, or the .csv file
     PATH.npz                        `images` uint8 (n, H, W) or (n, H, W, 1 or 3), `labels` whole numbers
-                                    (n,), and, where wanted, `classes` (K,) names and `groups` (n,); read
-                                    without pickle. Without `classes` they are called by their numbers
+                                    (n,), and, where wanted, `classes` (K,) names, `groups` (n,) and
+                                    `weights` (n,) numbers ≥ 0, how often `learn` draws a row; read without
+                                    pickle. Without `classes` they are called by their numbers
     sklearn:digits[:SPLIT]          1,797 real digits 8×8; SPLIT: train, validation, test or all (default)
     torchvision:NAME:ROOT[:SPLIT]   MNIST, FashionMNIST, USPS, CIFAR10, SVHN or GTSRB as torchvision keeps
                                     them, never downloaded; SPLIT: train (default), test or all
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgsynth.dataset.annotated import AnnotatedImages
 from imgsynth.dataset.labelled import LabelledImages, check_memory, concat
@@ -36,6 +38,7 @@ from imgsynth.errors import DataError
 __all__ = ["LabelledImages", "concat", "load", "load_for"]
 
 MAX_CLASSES = 100_000
+MAYBE = ("classes", "groups", "weights")  # arrays that an .npz file need not have
 PARTS = ("train", "validation", "test")
 TASKS = ("classify", "detect", "segment")
 
@@ -155,7 +158,7 @@ def _dataset(path: Path) -> LabelledImages:
 
 
 def _npz(path: Path) -> LabelledImages:
-    images, labels, classes, groups = _npz_arrays(path)
+    images, labels, classes, groups, weights = _npz_arrays(path)
     if images.ndim == 3:
         images = images[..., None]
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -180,15 +183,25 @@ def _npz(path: Path) -> LabelledImages:
         if classes.ndim != 1 or classes.dtype.kind != "U":
             raise DataError(f"{path}: classes: expected names (K,), got {classes.dtype} {classes.shape}")
         names = tuple(str(c) for c in classes)
-    data = LabelledImages(images, labels.astype(np.int64), names, groups, _called(path))
+    if weights is not None:
+        weights = _weights(path, weights, len(images))
+    data = LabelledImages(images, labels.astype(np.int64), names, groups, _called(path), weights=weights)
     empty = [c for c, n in zip(data.classes, data.counts(), strict=True) if n == 0]
     if empty:
         raise DataError(f"{path}: class {empty[0]!r} has no image ({len(empty)} such classes)")
     return data
 
 
+def _weights(path: Path, weights: Any, n: int) -> NDArray[np.float64]:
+    if weights.shape != (n,) or weights.dtype.kind not in "fiu":
+        raise DataError(f"{path}: weights: expected {n} numbers, got {weights.dtype} {weights.shape}")
+    if not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() <= 0:
+        raise DataError(f"{path}: weights: expected numbers ≥ 0, not all 0")
+    return np.asarray(weights, np.float64)
+
+
 def _npz_arrays(path: Path) -> tuple[Any, ...]:
-    """`images`, `labels`, `classes`, `groups` (the last two or None), checked before they are unpacked."""
+    """`images`, `labels`, and the arrays of `MAYBE` (or None), checked before they are unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
@@ -196,14 +209,12 @@ def _npz_arrays(path: Path) -> tuple[Any, ...]:
                 if f"{name}.npy" not in members:
                     held = ", ".join(sorted(m.removesuffix(".npy") for m in members)[:8]) or "nothing"
                     raise DataError(f"{path}: expected arrays `images` and `labels`, found {held}")
-            wanted = [m for m in ("images", "labels", "classes", "groups") if f"{m}.npy" in members]
+            wanted = [m for m in ("images", "labels", *MAYBE) if f"{m}.npy" in members]
             for name in wanted:
                 with archive.open(f"{name}.npy") as member:
                     _check_header(path, name, member)
         with np.load(path, allow_pickle=False) as arrays:
-            return tuple(
-                arrays[m] if m in wanted else None for m in ("images", "labels", "classes", "groups")
-            )
+            return tuple(arrays[m] if m in wanted else None for m in ("images", "labels", *MAYBE))
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
         raise DataError(f"{path}: not a readable .npz file: {e}") from e
 

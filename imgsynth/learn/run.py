@@ -68,7 +68,9 @@ def _classify(
     images = reduce(concat, [load(spec) for spec in data])
     config = ClassifierConfig.of({**suited(len(images.classes)), **settings})
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    model = train_classifier(images, config, seed=seed, progress=progress, checkpoint=checkpoint)
+    model = train_classifier(
+        images, config, seed=seed, weights=images.weights, progress=progress, checkpoint=checkpoint
+    )
     return len(images), model
 
 

@@ -62,6 +62,11 @@ class Part:
         said = repr((self.pool.digest, self.pool.classes, self.share)).encode()
         return said + np.ascontiguousarray(self.rows, "<i8").tobytes()
 
+    def weights(self) -> NDArray[np.float64] | None:
+        """Weights (n,) of its images, where the pool has any."""
+        weights = getattr(self.pool.read(), "weights", None)
+        return None if weights is None else np.asarray(weights[self.rows], np.float64)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -113,11 +118,21 @@ class Cell:
         return joined
 
     def weights(self) -> NDArray[np.float64] | None:
-        """Relative chance (n,) of each row of `data`, where the parts are to make up shares."""
-        if len(self.parts) < 2 or any(part.share is None for part in self.parts):
+        """Relative chance (n,) of each row of `data`, where the parts are to make up shares or their images
+        have weights of their own.
+        """
+        shared = len(self.parts) > 1 and all(part.share is not None for part in self.parts)
+        own = [part.weights() for part in self.parts]
+        if not shared and all(weights is None for weights in own):
             return None
-        chances = [(part.share or 0.0) / len(part.rows) for part in self.parts]
-        return np.repeat(chances, [len(part.rows) for part in self.parts])
+        chances = []
+        for part, weights in zip(self.parts, own, strict=True):
+            of_it = (part.share or 0.0) if shared else float(len(part.rows))
+            if weights is None or not weights.sum() > 0:
+                chances.append(np.full(len(part.rows), of_it / len(part.rows)))
+            else:
+                chances.append(of_it * (weights / weights.sum()))
+        return np.concatenate(chances)
 
 
 def finished(folder: Path, cell: Cell) -> bool:

@@ -69,12 +69,16 @@ class Classify:
         return concat(a, b)
 
     def pool(self, folder: Path, name: str, data: LabelledImages) -> Mapped:
-        """Images and labels in files that workers map."""
+        """Images, labels and weights in files that workers map."""
         pool = Mapped(folder / name, data.digest(), data.classes)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             np.save(folder / f"{name}.images.npy", data.images)
             np.save(folder / f"{name}.labels.npy", data.labels)
+            given = folder / f"{name}.weights.npy"
+            given.unlink(missing_ok=True)
+            if data.weights is not None:
+                np.save(given, data.weights)
         return pool
 
     def pack(self, predictions: F32) -> dict[str, NDArray[Any]]:
@@ -126,7 +130,9 @@ class Mapped:
 @lru_cache(maxsize=8)
 def _mapped(path: Path, digest: str, classes: tuple[str, ...]) -> LabelledImages:
     images = np.load(f"{path}.images.npy", mmap_mode="c")  # copy on write: torch warns of read-only arrays
-    return LabelledImages(images, np.load(f"{path}.labels.npy"), classes, None, path.name)
+    given = Path(f"{path}.weights.npy")
+    weights = np.load(given) if given.is_file() else None
+    return LabelledImages(images, np.load(f"{path}.labels.npy"), classes, None, path.name, weights=weights)
 
 
 class Answers:

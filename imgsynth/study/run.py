@@ -114,7 +114,7 @@ def run_study(
             plan = plan_cells(replace(make, shares=shares_of(study.spec, chosen)))
             train(plan.starts, bars.of("pre-train"))
             train(plan.cells, bars.of("train"))
-            looks = _open_test(out, plan.cells, pools["real test"])
+            looks = open_test(out, plan.cells, pools["real test"])
             score = partial(_score, crew, task, make.by_settings, folder)
             score(plan.cells, pools["real test"], bars.of("test"))
             score(plan.headline.get("real", []), trts, bars.of("test on synthetic"))
@@ -190,7 +190,7 @@ def _score(
     crew.run(score_cell, jobs, say("models", len(cells), len(cells) - len(todo)))
 
 
-def _open_test(out: Path, cells: list[Cell], test: Pool) -> int:
+def open_test(out: Path, cells: list[Cell], test: Pool) -> int:
     """How many different studies have, in this folder, been scored on these test images, this one included.
 
     A test split that is looked at after every change becomes a validation split; the report says how often it
@@ -236,13 +236,14 @@ def _what(
         "seeds": spec.seed_list(),
         "trainings": len(cells),
         "test_looks": looks,
-        "versions": {"imgsynth": __version__, **_versions()},
+        "versions": {"imgsynth": __version__, **versions()},
         "notes": sets.notes,
         "commands": [command or f"imgsynth study {shown_source(study)} -o {spec.name}"],
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Version of each library that figures depend on."""
     found = {}
     for name in LIBRARIES:
         try:
