@@ -9,7 +9,15 @@ from pathlib import Path
 from imgsynth.augment.arms import Balanced, Maker
 from imgsynth.dataset.disk import disk_errors
 from imgsynth.dataset.labelled import LabelledImages
-from imgsynth.study.cells import Cell, finished, predictions_path, read_predictions, score_cell, train_cell
+from imgsynth.study.cells import (
+    Cell,
+    finished,
+    predictions_path,
+    read_predictions,
+    read_record,
+    score_cell,
+    train_cell,
+)
 from imgsynth.study.classify import Answers
 from imgsynth.study.progress import Bars
 from imgsynth.study.task import Pool
@@ -38,6 +46,11 @@ class Bench:
         jobs = [(self.task, self._learner(cell), cell, self.validation, self.folder) for cell in todo]
         share = self.bars.shares(stage, "trainings", len(distinct), len(distinct) - len(todo))
         self.crew.run(train_cell, jobs, share)
+
+    def validation_scores(self, cells: Sequence[Cell]) -> list[float]:
+        """The headline of trained models on the validation images."""
+        name = f"validation_{self.task.headline}"
+        return [float(read_record(self.folder, cell)[name]) for cell in cells]
 
     def answers(self, cells: Sequence[Cell], on: Pool, data: LabelledImages, stage: str) -> list[Answers]:
         """What the trained models say of a set, a table a cell."""

@@ -154,10 +154,7 @@ class _Job:
         """The setting that does best on the validation images with the first seed, and the score of each."""
         cells = [self.cell(arm, setting, 0, added) for setting in arm.settings]
         self.bench.train(cells, f"tune {arm.title}"[:20])
-        answers = self._validated(cells)
-        scores = [
-            float(one.headline(np.ones((1, len(self.sets.validation)), np.float32))[0]) for one in answers
-        ]
+        scores = self.bench.validation_scores(cells)
         return arm.settings[int(np.argmax(scores))], scores
 
     def cell(self, arm: Arm, setting: Setting, seed: int, added: Added | None) -> Cell:

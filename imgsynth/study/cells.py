@@ -64,8 +64,9 @@ class Part:
 
     def weights(self) -> NDArray[np.float64] | None:
         """Weights (n,) of its images, where the pool has any."""
-        weights = getattr(self.pool.read(), "weights", None)
-        return None if weights is None else np.asarray(weights[self.rows], np.float64)
+        if not getattr(self.pool, "weighted", False):
+            return None
+        return np.asarray(self.pool.read().weights[self.rows], np.float64)
 
 
 @dataclass(frozen=True)

@@ -70,15 +70,13 @@ class Classify:
 
     def pool(self, folder: Path, name: str, data: LabelledImages) -> Mapped:
         """Images, labels and weights in files that workers map."""
-        pool = Mapped(folder / name, data.digest(), data.classes)
+        pool = Mapped(folder / name, data.digest(), data.classes, data.weights is not None)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             np.save(folder / f"{name}.images.npy", data.images)
             np.save(folder / f"{name}.labels.npy", data.labels)
-            given = folder / f"{name}.weights.npy"
-            given.unlink(missing_ok=True)
             if data.weights is not None:
-                np.save(given, data.weights)
+                np.save(folder / f"{name}.weights.npy", data.weights)
         return pool
 
     def pack(self, predictions: F32) -> dict[str, NDArray[Any]]:
@@ -121,17 +119,17 @@ class Mapped:
     path: Path
     digest: str
     classes: tuple[str, ...]
+    weighted: bool = False  # whether its images have weights
 
     def read(self) -> LabelledImages:
         """The whole pool, mapped."""
-        return _mapped(self.path, self.digest, self.classes)
+        return _mapped(self.path, self.digest, self.classes, self.weighted)
 
 
 @lru_cache(maxsize=8)
-def _mapped(path: Path, digest: str, classes: tuple[str, ...]) -> LabelledImages:
+def _mapped(path: Path, digest: str, classes: tuple[str, ...], weighted: bool) -> LabelledImages:
     images = np.load(f"{path}.images.npy", mmap_mode="c")  # copy on write: torch warns of read-only arrays
-    given = Path(f"{path}.weights.npy")
-    weights = np.load(given) if given.is_file() else None
+    weights = np.load(f"{path}.weights.npy") if weighted else None
     return LabelledImages(images, np.load(f"{path}.labels.npy"), classes, None, path.name, weights=weights)
 
 
