@@ -48,6 +48,7 @@ class Bright:
     """Drops what is dark, for one of two reasons; and says how bright it was."""
 
     reasons = ("dim", "dark")
+    remembers = False
 
     def __init__(self, dim=0.0, dark=-0.5):
         self.dim, self.dark, self.calls = dim, dark, 0
@@ -59,8 +60,37 @@ class Bright:
         reason = np.where(mean < self.dark, "dark", np.where(mean < self.dim, "dim", "")).astype(object)
         return Verdict(reason, {"brightness": mean}, confidence=np.full(len(mean), 0.75))
 
+    def accept(self, images, labels):
+        pass
+
     def describe(self):
         return {"dim": self.dim, "dark": self.dark}
+
+
+class Novel:
+    """Drops what is as bright as a frame before it, to a level of grey."""
+
+    reasons = ("repeated",)
+    remembers = True
+
+    def __init__(self):
+        self.seen = set()
+
+    def level(self, images):
+        return np.rint(images.mean(axis=(1, 2, 3)) * 4).astype(int).tolist()
+
+    def __call__(self, samples):
+        seen, reason = set(self.seen), []
+        for level in self.level(samples.images):
+            reason.append("repeated" if level in seen else "")
+            seen.add(level)
+        return Verdict(np.array(reason, object))
+
+    def accept(self, images, labels):
+        self.seen |= set(self.level(images))
+
+    def describe(self):
+        return {}
 
 
 def test_a_dataset_of_class_conditional_samples_is_an_ordinary_one(tmp_path):
@@ -157,6 +187,28 @@ def test_dropped_draws_are_drawn_again_and_counted(tmp_path):
     assert dataset.manifest.filters == {"drawn": drawn, "dark": sum(lost["dark"]), "dim": sum(lost["dim"])}
     assert dataset.header.spec["diffusion"]["filters"] == {"dim": 0.001, "dark": -0.003}
     assert set(dataset.instances.column("confidence").to_pylist()) == {0.75}
+
+
+def test_a_filter_may_remember_and_is_reminded_on_resuming(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "MOST_FRAMES_PER_PART", 32)
+    wide = replace(MODEL, spreads=(0.9, 0.9), size=(6, 6))
+    whole = sound(made(tmp_path, 70, model=wide, keep=Novel()))
+    levels = Novel().level(whole.images())
+    assert len(set(levels)) == 70 and whole.manifest.filters["repeated"] > 0
+    root = tmp_path / "cut"
+    real, written = write.writer.write_part, []
+
+    def dying(*args):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(real(*args))
+
+    monkeypatch.setattr(write.writer, "write_part", dying)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path, 70, "cut", model=wide, keep=Novel())
+    monkeypatch.setattr(write.writer, "write_part", real)
+    made(tmp_path, 70, "cut", model=wide, keep=Novel(), resume=True)
+    assert files(root) == files(whole.root)
 
 
 def test_a_filter_that_drops_all_is_said(tmp_path):

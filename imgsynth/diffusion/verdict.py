@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64
+from imgsynth.batch import F64, I64, U8
 from imgsynth.diffusion.sample import Samples
 
 
@@ -22,9 +22,14 @@ class Verdict:
 
 
 class Filter(Protocol):
-    """What keeps or drops samples, each by itself: a verdict may depend on the sample and on what the filter
-    held before, never on other samples of the call (else batches and shards would decide).
+    """What keeps or drops samples. A verdict depends on the sample and on the frames that were accepted
+    before it, never on others (else batches would decide).
     """
+
+    @property
+    def remembers(self) -> bool:
+        """Whether verdicts depend on what was accepted before, and so on where the dataset starts."""
+        ...
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -33,6 +38,10 @@ class Filter(Protocol):
 
     def __call__(self, samples: Samples) -> Verdict:
         """What it says of each sample."""
+        ...
+
+    def accept(self, images: U8, labels: I64) -> None:
+        """Be told of frames that are in the dataset, in their order."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Frame i is sample i. Where a filter drops it, it is drawn again (attempt 1, 2, … of the same index and class)
 until one is kept, so frames count on without gaps, each class has as many as were asked for, and what frame i
-holds depends on no other frame. How many draws each frame cost, and why, is in `frames.parquet` and summed up
-in `dataset.json`.
+holds depends on no other frame (unless the filter remembers: one that refuses repetitions depends on the
+frames before). How many draws each frame cost, and why, is in `frames.parquet`, and summed up in
+`dataset.json`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from imgsynth.batch import I64
-from imgsynth.dataset import writer
-from imgsynth.dataset.manifest import MAX_INDEX, Header, dumps
+from imgsynth.dataset import codec, writer
+from imgsynth.dataset.manifest import MAX_INDEX, Header, dumps, frame_file
 from imgsynth.diffusion.frames import frame_batch
 from imgsynth.diffusion.mechanism import Condition, Mechanism
 from imgsynth.diffusion.sample import BATCH, Model, Samples, Sampling, sample
@@ -108,8 +109,12 @@ def generate(
     done = n - sum(part.count for part in todo)
     if progress is not None:
         progress(done, n)
-    for part in todo:
-        writer.write_part(root, header, part, job.frames(np.arange(part.start, part.start + part.count)))
+    for part in header.parts() if todo else []:
+        indices = np.arange(part.start, part.start + part.count)
+        if part not in todo:
+            job.recall(root, header, indices)
+            continue
+        writer.write_part(root, header, part, job.frames(indices))
         done += part.count
         if progress is not None:
             progress(done, n)
@@ -183,7 +188,8 @@ class _Job:
         open_, tried = np.arange(len(indices)), 0
         while len(open_):
             # A call of the network has room for BATCH samples: few open frames try several draws at once.
-            ahead = min(max(1, BATCH // len(open_)) if tried else 1, MOST_DRAWS - tried)
+            ahead = 1 if tried == 0 or self.keep.remembers else max(1, BATCH // len(open_))
+            ahead = min(ahead, MOST_DRAWS - tried)
             if ahead < 1:
                 raise self.hopeless(indices[open_[0]], labels[open_[0]], lost, open_[0])
             frame, attempt = np.repeat(open_, ahead), np.tile(tried + np.arange(ahead), len(open_))
@@ -197,8 +203,16 @@ class _Job:
             done = first < ahead
             rows = np.flatnonzero(done) * ahead + first[done]
             held.append((samples, verdict, rows, open_[done]))
+            self.keep.accept(samples.images[rows], samples.labels[rows])
             open_, tried = open_[~done], tried + ahead
         return *_in_order(held), lost
+
+    def recall(self, root: Path, header: Header, indices: I64) -> None:
+        """Tell a filter that remembers of frames that are on disk already."""
+        if self.keep is not None and self.keep.remembers:
+            paths = [root / frame_file("image", i) for i in indices.tolist()]
+            images = [codec.decode_image(p.read_bytes(), header.size, header.channels, p) for p in paths]
+            self.keep.accept(np.stack(images), self.asked.labels(indices, self.start))
 
     def draw(self, indices: I64, labels: I64, attempts: I64) -> Samples:
         return sample(

@@ -1,0 +1,203 @@
+"""`imgsynth diffuse sample`: from a model's name to a dataset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imgsynth.diffusion.guidance import Annealing, Guidance
+from imgsynth.diffusion.joint import MaskCoding
+from imgsynth.diffusion.mechanism import Condition, Joint, Mechanism
+from imgsynth.diffusion.model import Diffuser
+from imgsynth.diffusion.sample import Sampling
+from imgsynth.diffusion.shipped import model_folder
+from imgsynth.diffusion.write import Asked, Origin, Progress, generate
+from imgsynth.errors import ImgsynthError, ModelError
+from imgsynth.learn.loop import resolve_precision
+
+JudgeProgress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class GateRequest:
+    """What the command asks of the quality gate."""
+
+    real: str  # DATA that the model was trained on
+    held_out: str | None = None  # DATA of the same kind that it never saw, for the memorization audit
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of `GateConfig`
+    keep_share: float = 1.0  # of the samples with the greatest confidence
+
+
+def sample_dataset(
+    model: str | Path,
+    out: str | Path,
+    *,
+    n: int | None = None,
+    per_class: int | None = None,
+    classes: Sequence[str] = (),
+    sampling: Mapping[str, Any] | None = None,
+    autoguide: bool = False,
+    seed: int = 0,
+    start: int = 0,
+    gate: GateRequest | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: Progress | None = None,
+    judging: JudgeProgress | None = None,
+) -> dict[str, Any]:
+    """Sample a model into a dataset; returns what was made, as plain JSON values.
+
+    Args:
+        model: a model folder, or a shipped model's name.
+        out: the dataset folder.
+        n: how many frames in all, or else `per_class`.
+        per_class: how many of each class.
+        classes: names of the classes wanted (default: all), shown in turn.
+        sampling: settings that differ from the defaults: `steps`, `solver`, `schedule`, `high`, `low`,
+            `guidance` (the weight), `interval` (two σ), `cads` (true, or its settings), `churn`.
+        autoguide: guide by the model's earlier self in place of no class.
+        seed: of every draw.
+        start: first frame.
+        gate: filter by it.
+        device: cpu or cuda.
+        resume: go on with an unfinished dataset of the same settings.
+        progress: called with (frames done, frames in all).
+        judging: called while a gate is learnt, with (steps done, steps in all, loss).
+
+    Raises:
+        ImgsynthError: anything missing, unknown or out of range, in one line.
+    """
+    folder = model_folder(model)
+    loaded = on_device(Diffuser.load(folder), device)
+    if loaded.config.layout_channels:
+        raise ModelError(f"{folder}: follows layouts; `imgsynth diffuse refine` gives it some")
+    asked, total = _asked(loaded, n, per_class, classes)
+    settings = settings_of(sampling or {}, autoguide)
+    guide = None
+    if autoguide:
+        if loaded.guide is None:
+            raise ModelError(f"{folder}: has no earlier self to guide by (guide/); train it with one")
+        guide = replace(loaded.guide, precision=loaded.precision)
+    keep = None
+    if gate is not None:
+        keep = _filter(gate, loaded, seed, settings, guide, device, judging)
+    root = generate(
+        loaded, origin_of(loaded, folder.name), total, out, asked=asked, seed=seed, start=start,
+        settings=settings, mechanism=mechanism_of(loaded), keep=keep, guide_model=guide, device=device,
+        resume=resume, progress=progress,
+    )  # fmt: skip
+    return _summary(root)
+
+
+def on_device(model: Diffuser, device: str) -> Diffuser:
+    """The model on cpu or cuda, its precision settled.
+
+    Raises:
+        ImgsynthError: no such device here.
+    """
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ImgsynthError(f"--device: expected cpu or cuda, got {device!r}")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ImgsynthError("--device cuda: torch finds no GPU here; leave it out to sample on the CPU")
+    precision = model.precision
+    if precision == "auto":
+        precision = resolve_precision("auto", model.size) if device == "cpu" else "bf16"
+    return replace(model.to(device), precision=precision)
+
+
+def settings_of(given: Mapping[str, Any], autoguide: bool = False) -> Sampling:
+    """Sampler settings from the plain values that `sample_dataset` takes.
+
+    Raises:
+        ModelError: an unknown name or a value out of range.
+    """
+    from imgsynth.learn.settings import check_names
+
+    plain = ("steps", "solver", "schedule", "high", "low", "churn")
+    check_names("sampling", given, (*plain, "guidance", "interval", "cads"))
+    values = {name: given[name] for name in plain if name in given}
+    default = Sampling().guidance
+    reference = "guide" if autoguide else "null"
+    low, high = given.get("interval") or default.interval
+    guidance = Guidance(float(given.get("guidance", default.weight)), (low, high), reference)
+    if autoguide and guidance.weight == 1:
+        raise ModelError("autoguidance with a weight of 1 does nothing; say --guidance 1.5, for example")
+    cads = given.get("cads")
+    annealing = Annealing(**cads) if isinstance(cads, Mapping) else Annealing() if cads else None
+    return Sampling(**values, guidance=guidance, cads=annealing)
+
+
+def mechanism_of(model: Diffuser) -> Mechanism:
+    """How the labels of a model's samples come about: masks where it has bits, else its classes."""
+    bits = model.config.mask_bits
+    return Joint(MaskCoding.of(len(model.classes), bits)) if bits else Condition()
+
+
+def origin_of(model: Diffuser, name: str) -> Origin:
+    """The lineage of a model's samples."""
+    record = dict(model.record)
+    told = {k: record[k] for k in ("data", "steps", "seed", "parents") if record.get(k)}
+    return Origin(
+        name=name,
+        sha256=model.hash(),
+        precision=model.precision,
+        guide_sha256="" if model.guide is None else model.guide.hash(),
+        generation=int(record.get("generation", 0)),
+        record=told,
+        licences={str(k): str(v) for k, v in dict(record.get("licences", {})).items()},
+    )
+
+
+def _asked(model: Diffuser, n: int | None, per_class: int | None, names: Sequence[str]) -> tuple[Asked, int]:
+    """Which classes, and how many frames."""
+    from imgsynth.learn.settings import check_names
+
+    if (n is None) == (per_class is None):
+        raise ImgsynthError("say how many: -n N frames in all, or --per-class K of each class")
+    check_names("--class", names, list(model.classes))
+    chosen = tuple(dict.fromkeys(model.classes.index(name) for name in names)) or tuple(range(model.null))
+    if not model.record.get("data", {}).get("classed", True):
+        if names or per_class is not None:
+            raise ImgsynthError("this model was trained without a class an image: say -n, and no classes")
+        chosen = (model.null,)
+    return Asked(chosen), int(n if n is not None else (per_class or 0) * len(chosen))
+
+
+def _filter(
+    request: GateRequest, model: Diffuser, seed: int, settings: Sampling, guide: Diffuser | None,
+    device: str, progress: JudgeProgress | None,
+) -> Any:  # fmt: skip
+    from imgsynth.dataset.sources import load
+    from imgsynth.diffusion.gated import Surest, fit_gate
+
+    if model.config.mask_bits:
+        raise ImgsynthError("the gate judges a class an image; this model samples masks")
+    held_out = None if request.held_out is None else load(request.held_out)
+    gated = fit_gate(model, load(request.real), held_out, request.settings, seed, progress)
+    if request.keep_share == 1:
+        return gated
+    return Surest.fit(
+        gated, request.keep_share, model, seed=seed, settings=settings, guide_model=guide, device=device
+    )
+
+
+def _summary(root: Path) -> dict[str, Any]:
+    from imgsynth.dataset.reader import Dataset
+
+    dataset = Dataset(root)
+    header = dataset.header
+    filters = {} if dataset.manifest.filters is None else {"filters": dataset.manifest.filters}
+    confidence = [c for c in dataset.instances.column("confidence").to_pylist() if c is not None]
+    mean = {"mean_confidence": math.fsum(confidence) / len(confidence)} if confidence else {}
+    return {
+        "dataset": str(root), "frames": header.count, "start": header.start, "seed": header.seed,
+        "generation": header.generation, "model": header.parents[0]["sha256"],
+        "sampling": header.spec["diffusion"]["sampling"],
+        "grounding": next(iter(header.labels.values()))["grounding"],
+        **filters, **mean,
+    }  # fmt: skip
