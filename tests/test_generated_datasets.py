@@ -53,7 +53,7 @@ class Bright:
     def __init__(self, dim=0.0, dark=-0.5):
         self.dim, self.dark, self.calls = dim, dark, 0
 
-    def __call__(self, samples):
+    def __call__(self, samples, beside=None):
         self.calls += 1
         mean = samples.images.mean(axis=(1, 2, 3)) / 127.5 - 1
         mean = mean - np.where(samples.labels == 0, -0.5, 0.5)
@@ -79,8 +79,8 @@ class Novel:
     def level(self, images):
         return np.rint(images.mean(axis=(1, 2, 3)) * 4).astype(int).tolist()
 
-    def __call__(self, samples):
-        seen, reason = set(self.seen), []
+    def __call__(self, samples, beside=None):
+        seen, reason = self.seen | set(self.level(beside) if beside is not None else []), []
         for level in self.level(samples.images):
             reason.append("repeated" if level in seen else "")
             seen.add(level)

@@ -31,28 +31,32 @@ class Gated:
     reasons: tuple[str, ...] = tuple(REASONS)
     remembers: bool = True
 
-    def __call__(self, samples: Samples) -> Verdict:
-        """The gate's verdict, in the order of the samples; its scores but that of repetition."""
-        verdicts, _ = self.gate.judge(samples.images, samples.labels, earlier=self.seen)
+    def __call__(self, samples: Samples, beside: U8 | None = None) -> Verdict:
+        """The gate's verdict, in the order of the samples."""
+        earlier = self._with(beside) if beside is not None else self.seen
+        verdicts, _ = self.gate.judge(samples.images, samples.labels, earlier=earlier)
         scores = {name: _finite(values) for name, values in verdicts.scores.items() if name != "confidence"}
         return Verdict(verdicts.reasons, scores, verdicts.scores["confidence"])
 
     def accept(self, images: U8, labels: I64) -> None:
         """Later frames may not repeat these."""
-        marks = self.gate.marks(images)
-        self.seen = marks if self.seen is None else np.concatenate([self.seen, marks])
+        self.seen = self._with(images)
 
     def describe(self) -> dict[str, Any]:
         """The gate's record."""
         return {"gate": self.gate.record()}
+
+    def _with(self, images: U8) -> F32:
+        marks = self.gate.marks(images)
+        return marks if self.seen is None else np.concatenate([self.seen, marks])
 
 
 @dataclass
 class Surest:
     """Keeps of each class the share of samples with the greatest confidence.
 
-    The threshold of a class is measured beforehand on samples with noise of their own, so a verdict depends on
-    no other frame.
+    The threshold of a class is measured beforehand on samples with noise of their own, so it depends on no
+    frame.
     """
 
     inner: Filter
@@ -86,9 +90,9 @@ class Surest:
             raise DataError("keep share: this filter says nothing of how sure a label is")
         return Surest(inner, share, np.quantile(confidence.reshape(k, TRIALS), 1 - share, axis=1))
 
-    def __call__(self, samples: Samples) -> Verdict:
+    def __call__(self, samples: Samples, beside: U8 | None = None) -> Verdict:
         """The inner verdict, and `unsure` where it kept what lies below its class's threshold."""
-        verdict = self.inner(samples)
+        verdict = self.inner(samples, beside)
         confidence = np.asarray(verdict.confidence, np.float64)
         below = (np.asarray(verdict.reason) == "") & (confidence < self.thresholds[samples.labels])
         reason = np.where(below, UNSURE, np.asarray(verdict.reason, object)).astype(object)
@@ -122,7 +126,11 @@ def fit_gate(
     """
     config = GateConfig.of(settings)
     real = _like(real, model)
-    return Gated(Gate.fit(real, None if held_out is None else _like(held_out, model), config, seed=seed, progress=progress))
+    return Gated(
+        Gate.fit(
+            real, None if held_out is None else _like(held_out, model), config, seed=seed, progress=progress
+        )
+    )
 
 
 def _like(data: LabelledImages, model: Model) -> LabelledImages:

@@ -36,12 +36,12 @@ class Filter(Protocol):
         """All reasons there can be: words of letters, digits and underscores."""
         ...
 
-    def __call__(self, samples: Samples) -> Verdict:
-        """What it says of each sample."""
+    def __call__(self, samples: Samples, beside: U8 | None = None) -> Verdict:
+        """What it says of each sample; `beside` are images kept since it was last told to `accept` any."""
         ...
 
     def accept(self, images: U8, labels: I64) -> None:
-        """Be told of frames that are in the dataset, in their order."""
+        """Be told of frames that are in the dataset, a part at a time, in their order."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -194,7 +194,8 @@ class _Job:
                 raise self.hopeless(indices[open_[0]], labels[open_[0]], lost, open_[0])
             frame, attempt = np.repeat(open_, ahead), np.tile(tried + np.arange(ahead), len(open_))
             samples = self.draw(indices[frame], labels[frame], attempt)
-            verdict = self.keep(samples)
+            beside = [s.images[r] for s, _, r, _ in held]
+            verdict = self.keep(samples, np.concatenate(beside) if beside else None)
             good = (np.asarray(verdict.reason) == "").reshape(len(open_), ahead)
             first = np.where(good.any(axis=1), good.argmax(axis=1), ahead)
             reasons = np.asarray(verdict.reason).reshape(len(open_), ahead)
@@ -203,9 +204,10 @@ class _Job:
             done = first < ahead
             rows = np.flatnonzero(done) * ahead + first[done]
             held.append((samples, verdict, rows, open_[done]))
-            self.keep.accept(samples.images[rows], samples.labels[rows])
             open_, tried = open_[~done], tried + ahead
-        return *_in_order(held), lost
+        samples, verdict = _in_order(held)
+        self.keep.accept(samples.images, samples.labels)
+        return samples, verdict, lost
 
     def recall(self, root: Path, header: Header, indices: I64) -> None:
         """Tell a filter that remembers of frames that are on disk already."""

@@ -31,8 +31,8 @@ import torch  # noqa: E402
 from imgsynth.dataset import sources  # noqa: E402
 from imgsynth.dataset.labelled import LabelledImages  # noqa: E402
 from imgsynth.diffusion.model import Diffuser  # noqa: E402
-from imgsynth.diffusion.sampled import on_device  # noqa: E402
 from imgsynth.diffusion.sample import BATCH, Sampling, sample  # noqa: E402
+from imgsynth.diffusion.sampled import on_device  # noqa: E402
 from imgsynth.diffusion.shipped import model_folder  # noqa: E402
 
 Images = np.ndarray  # (n, H, W, C) uint8
