@@ -30,7 +30,7 @@ from imgsynth.render.finish import plain_matter, rich_matter
 from imgsynth.render.lenses import Lenses
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import projected_boxes
-from imgsynth.render.shading import backdrop, shade_kernel, sunlit
+from imgsynth.render.shading import BOTH, COLORS, LABELS, backdrop, shade_kernel, sunlit
 from imgsynth.render.sunshadow import TILE, tile_heights
 from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
 
@@ -186,7 +186,7 @@ class _Round:
         self._stage("shadow")
         view.keys, marks = self._visibility(LABEL, 1, start)
         self._stage("visibility")
-        self._shade(view, 1, 1, 2 if self.k == 1 else 1)
+        self._shade(view, 1, 1, BOTH if self.k == 1 else LABELS)
         self._stage("shading" if self.k == 1 else "labels")
         self.marks = self.mem.down(marks, int(start[-1])).copy()
         self.total = amodal.counts(self.marks, start) + self._outside()
@@ -194,7 +194,7 @@ class _Round:
         if self.k > 1:
             view.keys, _ = self._visibility(COLOR, self.k, start)
             self._stage("visibility")
-            self._shade(view, self.k // self.detail, self.detail, 0)
+            self._shade(view, self.k // self.detail, self.detail, COLORS)
             self._stage("shading")
         return self
 
@@ -319,8 +319,8 @@ class _Round:
         self._launch(tile_heights, tiles, [view, view.tiles])
         return fields
 
-    def _shade(self, view: Any, samples: int, detail: int, labels: int) -> None:
-        """Launch shading: colour only (labels 0), labels only (1), both (2)."""
+    def _shade(self, view: Any, samples: int, detail: int, fills: int) -> None:
+        """Launch shading: COLORS, LABELS or BOTH."""
         height, width = self.size
         view.samples, view.detail = samples, detail
         view.per_frame = height * width * (samples * detail) ** 2
@@ -337,14 +337,13 @@ class _Round:
         base = self.out.albedo
         albedo = color[:0] if base is None else base[first : first + pixels]
         materials = self.run.batch.materials
-        matter = plain_matter if materials.plain else rich_matter
-        coated = bool(np.any(materials.clearcoat > 0))
         kernel = shade_kernel(
-            self.lighting,
-            matter,
-            base is not None and labels != 0,
-            coated,
+            fills,
+            samples > 1,
+            *(self.lighting, plain_matter if materials.plain else rich_matter),
+            base is not None and fills != COLORS,
+            bool(np.any(materials.clearcoat > 0)),
             self.behind,
             self.lenses.count > 0,
         )
-        self._launch(kernel, cells // span, [self.geo, view, labels, color, *maps, albedo, span])
+        self._launch(kernel, cells // span, [self.geo, view, color, *maps, albedo, span])

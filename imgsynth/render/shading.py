@@ -76,8 +76,14 @@ def backdrop(geo: Geometry, view: View, frame: FrameData, x: float, y: float, lo
     return background(geo, view, frame, x, y)
 
 
+COLORS, LABELS, BOTH = 0, 1, 2
+"""What a shading kernel fills: both only at one sample a pixel."""
+
+
 @cache
 def shade_kernel(
+    fills: int = BOTH,
+    grouped: bool = False,
     lighting: Any = sunlit,
     matter: Any = plain_matter,
     with_albedo: bool = False,
@@ -90,6 +96,8 @@ def shade_kernel(
     Each is a module of its own, compiled when first used, so that plain scenes pay nothing for others.
 
     Args:
+        fills: COLORS, LABELS or BOTH. LABELS needs no lighting, and no materials but for albedo.
+        grouped: a cell has more than one sample.
         lighting: a Warp function with the arguments of `sunlit`.
         matter: a Warp function with the arguments of `plain_matter`.
         with_albedo: the labels include the base colour.
@@ -97,12 +105,12 @@ def shade_kernel(
         behind: a Warp function with the arguments of `backdrop`.
         bent: some camera has a lens that bends.
     """
+    colored, labelled = fills != LABELS, fills != COLORS
 
     @wp.kernel(module="unique", module_options=OPTIONS)
     def shade(
         geo: Geometry,
         view: View,
-        labels: wp.int32,
         color: wp.array(dtype=wp.vec3),
         depth: wp.array(dtype=wp.float32),
         normal: wp.array(dtype=wp.vec3),
@@ -112,11 +120,12 @@ def shade_kernel(
     ):
         """Shade `span` cells (1, or a whole line) a thread.
 
-        A cell is a pixel, or one of its detail × detail parts where only colour is asked for. Fills colour
-        (`labels` 0), labels (1), or both (2, at one sample a pixel only).
+        A cell is a pixel, or one of its detail × detail parts where only colour is asked for.
         """
         first = wp.tid() * span
-        k = view.samples
+        k = int(1)
+        if wp.static(grouped):
+            k = view.samples
         count = k * k
         width = view.width * view.detail
         side = 1.0 / float(view.detail)  # of a cell, in pixels
@@ -128,11 +137,12 @@ def shade_kernel(
         step = side / float(k)
         turn = 65536 / k + 1  # s / k = (s · turn) >> 16 for s < 64
         left = wp.int64(row) * wp.int64(k * line) + wp.int64((first - row * width) * k)
-        for i in range(span):
-            pixel = first + i
+        pixel = int(first)
+        while pixel < first + span:
             x = float(pixel - row * width) * side
             done = wp.uint64(0)
-            for s in range(count):
+            s = int(0)
+            while s < count:
                 if ((done >> wp.uint64(s)) & ONE) == NONE:
                     sy = (s * turn) >> 16
                     sx = s - sy * k
@@ -147,15 +157,15 @@ def shade_kernel(
                             py = wp.float32(point[1])
                     seen = seen_at(geo, view, frame, f, mine, point)
                     group = ONE << wp.uint64(s)
-                    away = wp.vec2(0.0, 0.0)
-                    if count > 1:
+                    if wp.static(grouped):
                         mx = px
                         my = py
                         size = float(1.0)
                         ox = px
                         oy = py
                         own = float(1.0)
-                        for r in range(s + 1, count):
+                        r = s + 1
+                        while r < count:
                             if ((done >> wp.uint64(r)) & ONE) == NONE:
                                 ry = (r * turn) >> 16
                                 rx = r - ry * k
@@ -178,6 +188,7 @@ def shade_kernel(
                                         ox += qx
                                         oy += qy
                                         own += 1.0
+                            r += 1
                         px = ox / own
                         py = oy / own
                         point = wp.vec2d(wp.float64(px), wp.float64(py))
@@ -186,22 +197,24 @@ def shade_kernel(
                     c = wp.vec3(0.0, 0.0, 0.0)
                     looked = wp.vec3(px, py, 1.0)  # the ray, as a point of a pinhole's image plane
                     if seen.row == NOTHING:
-                        if labels != 1:
+                        if wp.static(colored):
                             if wp.static(bent):
                                 if frame.lens >= 0:  # a background lies on the picture, unbent
                                     px = float(0.0)
                                     py = float(0.0)
                                     size = float(0.0)
-                                    for r in range(s, count):
-                                        if ((group >> wp.uint64(r)) & ONE) == ONE:
-                                            ry = (r * turn) >> 16
-                                            px += x + (float(r - ry * k) + 0.5) * step
-                                            py += y + (float(ry) + 0.5) * step
+                                    t = int(s)
+                                    while t < count:
+                                        if ((group >> wp.uint64(t)) & ONE) == ONE:
+                                            ty = (t * turn) >> 16
+                                            px += x + (float(t - ty * k) + 0.5) * step
+                                            py += y + (float(ty) + 0.5) * step
                                             size += 1.0
+                                        t += 1
                                     px = px / size
                                     py = py / size
                             c = behind(geo, view, frame, px, py, looked)
-                        if labels != 0:
+                        if wp.static(labelled):
                             depth[pixel] = wp.inf
                             normal[pixel] = wp.vec3(0.0, 0.0, 0.0)
                             instance[pixel] = 0
@@ -214,25 +227,27 @@ def shade_kernel(
                             surface = ground_surface(geo, frame, seen, point)
                         else:
                             surface = mesh_surface(geo, seen, q, count == 1)
-                            surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
-                            surface.point = surface.point + surface.dx * away[0] + surface.dy * away[1]
+                            if wp.static(grouped):
+                                surface.uv = surface.uv + surface.du * away[0] + surface.dv * away[1]
+                                surface.point = surface.point + surface.dx * away[0] + surface.dy * away[1]
                         if wp.static(bent):
                             if frame.lens >= 0:
                                 surface = bent_footprint(view, frame, f, mine, line, k * view.detail, surface)
-                        surface.du = surface.du * side
-                        surface.dv = surface.dv * side
-                        surface.dx = surface.dx * side
-                        surface.dy = surface.dy * side
+                        if view.detail > 1:
+                            surface.du = surface.du * side
+                            surface.dv = surface.dv * side
+                            surface.dx = surface.dx * side
+                            surface.dy = surface.dy * side
                         ray = frame.camera_ray * q
                         v = -unit(ray)
                         n = facing(surface.normal, v)
                         if wp.static(with_albedo):
-                            if labels != 0:
+                            if wp.static(labelled):
                                 base = wp.vec3(0.0, 0.0, 0.0)
                                 if surface.material >= 0:
                                     base = matter(geo, surface, n, v).albedo
                                 albedo[pixel] = base
-                        if labels != 1:
+                        if wp.static(colored):
                             if surface.material >= 0:
                                 m = matter(geo, surface, n, v)
                                 at = ray * surface.depth
@@ -249,18 +264,22 @@ def shade_kernel(
                                         c = c + (lit - c) * wp.where(film == 1, m.coat, 1.0)
                                 else:
                                     c = lighting(geo, view, frame, seen, surface, m, m.normal, v, at, where)
-                        if labels != 0:
+                        if wp.static(labelled):
                             depth[pixel] = surface.depth
                             normal[pixel] = n
                             instance[pixel] = geo.rows[seen.row].id
-                    if labels != 1:
-                        if count == 1:
+                    if wp.static(colored):
+                        if wp.static(not grouped):
                             color[pixel] = c
                         else:
-                            for r in range(s, count):
-                                if ((group >> wp.uint64(r)) & ONE) == ONE:
-                                    ry = (r * turn) >> 16
-                                    color[left + wp.int64(ry * line + r - ry * k)] = c
+                            u = int(s)
+                            while u < count:
+                                if ((group >> wp.uint64(u)) & ONE) == ONE:
+                                    uy = (u * turn) >> 16
+                                    color[left + wp.int64(uy * line + u - uy * k)] = c
+                                u += 1
+                s += 1
             left += wp.int64(k)
+            pixel += 1
 
     return shade

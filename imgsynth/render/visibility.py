@@ -296,7 +296,9 @@ def draw(
     w_least = wp.min(w0, wp.min(w1, w2))
     w_most = wp.max(w0, wp.max(w1, w2))
     wide = x_hi - x_lo >= wp.float64(WIDE)
-    for y in range(int(y_lo), int(y_hi) + 1):
+    y = int(y_lo)
+    bottom = int(y_hi)
+    while y <= bottom:
         py = wp.float64(y) + HALF
         ra = ea.b * py + ea.k
         rb = eb.b * py + eb.k
@@ -309,7 +311,9 @@ def draw(
         if span[0] <= span[1]:
             first = int(span[0])
             px = wp.float64(first) + HALF
-            for x in range(first, int(span[1]) + 1):
+            x = int(first)
+            last = int(span[1])
+            while x <= last:
                 a = ea.a * px + ra
                 b = eb.a * px + rb
                 c = ec.a * px + rc
@@ -333,6 +337,8 @@ def draw(
                         w = wp.where(w > w_most, w_most, w)
                         emit(target, place, line + wp.int64(x), row.first_id + triangle, x, y, w)
                 px += ONE
+                x += 1
+        y += 1
 
 
 @wp.kernel
@@ -345,7 +351,8 @@ def rasterize(
     row = geo.rows[item[0]]
     if place.base < wp.int64(0):
         return
-    for triangle in range(item[1], item[2]):
+    triangle = int(item[1])
+    while triangle < item[2]:
         face = geo.faces[row.first_face + triangle]
         shape = Polygon()
         shape.p0 = projected[row.first_out + face[0]]
@@ -365,3 +372,4 @@ def rasterize(
                 shape.c1 = shape.c2
                 shape.c2 = shape.c3
             draw(geo, target, row, place, item[0], triangle, shape)
+        triangle += 1
