@@ -138,7 +138,8 @@ def rich_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Matt
         glow = filtered(geo, finish.emission_texture, at.uv, at.du, at.dv, False)
         out.emission = wp.cw_mul(out.emission, glow)
     bare = float(1.0)  # share that no layer covers
-    for i in range(finish.first_layer, finish.last_layer):
+    i = int(finish.first_layer)
+    while i < finish.last_layer:
         layer = geo.layers[i]
         over = Coat()
         if layer.kind == KIND_DECAL:
@@ -153,6 +154,7 @@ def rich_matter(geo: Geometry, surface: Surface, n: wp.vec3, v: wp.vec3) -> Matt
         out.rough = out.rough + (layer.roughness - out.rough) * over.share
         out.emission = out.emission * (1.0 - over.share)
         bare = bare * (1.0 - over.share)
+        i += 1
     out.normal = n
     if finish.normal_texture >= 0:
         c = codes(geo, finish.normal_texture, at.uv, at.du, at.dv, False)

@@ -133,7 +133,8 @@ def fbm(q: wp.vec3, reach: float, octaves: int, gain: float, seed: wp.uint32) ->
     size = float(reach)
     p = wp.vec3(q[0], q[1], q[2])
     own = wp.uint32(seed)
-    for _i in range(octaves):
+    i = int(0)
+    while i < octaves:
         keep = kept(size)
         if keep > 0.0:
             total += weight * keep * gradient_noise(p, own)
@@ -144,6 +145,7 @@ def fbm(q: wp.vec3, reach: float, octaves: int, gain: float, seed: wp.uint32) ->
         size = size * 2.0
         weight = weight * gain
         own = own + OCTAVE
+        i += 1
     return wp.vec2(total / wp.sqrt(whole * NOISE_VARIANCE), lost / whole)
 
 

@@ -254,7 +254,8 @@ def shade_kernel(
                                 where = wp.vec2(px, py)
                                 if wp.static(coated):
                                     # One call of the lighting, in a loop, so that it stays inlined.
-                                    for film in range(wp.where(m.coat > 0.0, 2, 1)):
+                                    film = int(0)
+                                    while film < wp.where(m.coat > 0.0, 2, 1):
                                         now = m
                                         if film == 1:
                                             now = coat_of(m, n)
@@ -262,6 +263,7 @@ def shade_kernel(
                                             geo, view, frame, seen, surface, now, now.normal, v, at, where
                                         )
                                         c = c + (lit - c) * wp.where(film == 1, m.coat, 1.0)
+                                        film += 1
                                 else:
                                     c = lighting(geo, view, frame, seen, surface, m, m.normal, v, at, where)
                         if wp.static(labelled):

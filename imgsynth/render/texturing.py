@@ -122,13 +122,15 @@ def filtered(geo: Geometry, texture: int, uv: wp.vec2, du: wp.vec2, dv: wp.vec2,
     """
     over = footprint(geo, texture, du, dv)
     total = wp.vec3(0.0, 0.0, 0.0)
-    for i in range(over.taps):
+    i = int(0)
+    while i < over.taps:
         p = uv + over.axis * ((float(i) + 0.5) / float(over.taps) - 0.5)
         if over.blend > 0.0:
             fine = bilinear(geo, over.level, p[0], p[1], clamped)
             total += fine + (bilinear(geo, over.level + 1, p[0], p[1], clamped) - fine) * over.blend
         else:
             total += bilinear(geo, over.level, p[0], p[1], clamped)
+        i += 1
     return total / float(over.taps)
 
 
@@ -166,12 +168,14 @@ def codes(geo: Geometry, texture: int, uv: wp.vec2, du: wp.vec2, dv: wp.vec2, cl
     """Codes (0 to 255) of a texture of data over a pixel's footprint; arguments as of `filtered`."""
     over = footprint(geo, texture, du, dv)
     total = wp.vec4(0.0, 0.0, 0.0, 0.0)
-    for i in range(over.taps):
+    i = int(0)
+    while i < over.taps:
         p = uv + over.axis * ((float(i) + 0.5) / float(over.taps) - 0.5)
         fine = code_bilinear(geo, over.level, p[0], p[1], clamped)
         if over.blend > 0.0:
             fine += (code_bilinear(geo, over.level + 1, p[0], p[1], clamped) - fine) * over.blend
         total += fine
+        i += 1
     return total / float(over.taps)
 
 

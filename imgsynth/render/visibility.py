@@ -90,7 +90,8 @@ def project(
     lo_y = wp.float64(FAR)
     hi_x = wp.float64(-FAR)
     hi_y = wp.float64(-FAR)
-    for i in range(item[1], item[2]):
+    i = int(item[1])
+    while i < item[2]:
         h = homogeneous(m, t, geo.vertices[row.first_vertex + i])
         if perspective == 1 and h[2] < row.near:
             behind[item[0]] = 1
@@ -104,6 +105,7 @@ def project(
             lo_y = wp.min(lo_y, h[1])
             hi_x = wp.max(hi_x, h[0])
             hi_y = wp.max(hi_y, h[1])
+        i += 1
     wp.atomic_min(box, item[0], 0, lo_x)
     wp.atomic_min(box, item[0], 1, lo_y)
     wp.atomic_max(box, item[0], 2, hi_x)
@@ -365,11 +367,13 @@ def rasterize(
         if target.perspective == 1:
             if shape.p0[2] < ZERO or shape.p1[2] < ZERO or shape.p2[2] < ZERO:
                 shape = clip_near(geo, row, face)
-        for piece in range(shape.count - 2):
+        piece = int(0)
+        while piece < shape.count - 2:
             if piece == 1:
                 shape.p1 = shape.p2
                 shape.p2 = shape.p3
                 shape.c1 = shape.c2
                 shape.c2 = shape.c3
             draw(geo, target, row, place, item[0], triangle, shape)
+            piece += 1
         triangle += 1
