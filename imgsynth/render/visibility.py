@@ -235,6 +235,18 @@ def emit(target: Target, place: Placement, at: wp.int64, id: int, x: int, y: int
 
 
 @wp.func
+def smaller(a: wp.float64, b: wp.float64) -> wp.float64:
+    """The smaller of two numbers, in one instruction: `wp.min` minds NaNs."""
+    return wp.where(a < b, a, b)
+
+
+@wp.func
+def larger(a: wp.float64, b: wp.float64) -> wp.float64:
+    """The larger of two numbers."""
+    return wp.where(a > b, a, b)
+
+
+@wp.func
 def edge(xa: wp.float64, ya: wp.float64, xb: wp.float64, yb: wp.float64, s: wp.float64) -> Edge:
     """Edge function of a → b times s (±1); samples exactly on it are owned by one of its two sides."""
     e = Edge()
@@ -251,9 +263,9 @@ def edge(xa: wp.float64, ya: wp.float64, xb: wp.float64, yb: wp.float64, s: wp.f
 def narrow(e: Edge, level: wp.float64, span: wp.vec2d) -> wp.vec2d:
     """Cut the columns of a row to the side of an edge, a sample generous: the edge function still decides."""
     if e.a > ZERO:
-        span[0] = wp.max(span[0], -level / e.a - ONE - HALF)
+        span[0] = larger(span[0], -level / e.a - ONE - HALF)
     if e.a < ZERO:
-        span[1] = wp.min(span[1], -level / e.a + HALF)
+        span[1] = smaller(span[1], -level / e.a + HALF)
     return span
 
 
@@ -266,17 +278,9 @@ def draw(
     x0 = piece.p0[0] * affine[0] + affine[1]
     x1 = piece.p1[0] * affine[0] + affine[1]
     x2 = piece.p2[0] * affine[0] + affine[1]
-    x_lo = wp.ceil(wp.max(wp.min(x0, wp.min(x1, x2)) - HALF, ZERO))
-    x_hi = wp.floor(wp.min(wp.max(x0, wp.max(x1, x2)) - HALF, wp.float64(place.columns - 1)))
-    if not (x_lo <= x_hi):
-        return
     y0 = piece.p0[1] * affine[2] + affine[3]
     y1 = piece.p1[1] * affine[2] + affine[3]
     y2 = piece.p2[1] * affine[2] + affine[3]
-    y_lo = wp.ceil(wp.max(wp.min(y0, wp.min(y1, y2)) - HALF, ZERO))
-    y_hi = wp.floor(wp.min(wp.max(y0, wp.max(y1, y2)) - HALF, wp.float64(place.lines - 1)))
-    if not (y_lo <= y_hi):
-        return
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
     if area == ZERO:
         return
@@ -285,6 +289,14 @@ def draw(
         # the faces turned away from the sun: a lit face then never shadows itself.
         if (area * row.flip < ZERO) == (target.mode == MODE_SHADOW):
             return
+    x_lo = wp.ceil(larger(smaller(x0, smaller(x1, x2)) - HALF, ZERO))
+    x_hi = wp.floor(smaller(larger(x0, larger(x1, x2)) - HALF, wp.float64(place.columns - 1)))
+    if not (x_lo <= x_hi):
+        return
+    y_lo = wp.ceil(larger(smaller(y0, smaller(y1, y2)) - HALF, ZERO))
+    y_hi = wp.floor(smaller(larger(y0, larger(y1, y2)) - HALF, wp.float64(place.lines - 1)))
+    if not (y_lo <= y_hi):
+        return
     s = wp.where(area > ZERO, ONE, -ONE)
     ea = edge(x1, y1, x2, y2, s)
     eb = edge(x2, y2, x0, y0, s)
@@ -295,8 +307,8 @@ def draw(
     # w is linear over the triangle; rounding could carry it off on slivers, so it stays between the corners'.
     scale = ONE / (area * s)
     w_step = (ea.a * w0 + eb.a * w1 + ec.a * w2) * scale
-    w_least = wp.min(w0, wp.min(w1, w2))
-    w_most = wp.max(w0, wp.max(w1, w2))
+    w_least = smaller(w0, smaller(w1, w2))
+    w_most = larger(w0, larger(w1, w2))
     wide = x_hi - x_lo >= wp.float64(WIDE)
     y = int(y_lo)
     bottom = int(y_hi)
@@ -319,7 +331,8 @@ def draw(
                 a = ea.a * px + ra
                 b = eb.a * px + rb
                 c = ec.a * px + rc
-                if a >= ea.least and b >= eb.least and c >= ec.least:
+                # One branch for all three: which of them fails cannot be foretold.
+                if int(a >= ea.least) + int(b >= eb.least) + int(c >= ec.least) == 3:
                     hit = bool(True)
                     if row.cutout == 1:
                         wa = a
