@@ -1,6 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018
+# ruff: noqa: UP018, RUF046
 """Noise over three dimensions for patterns: Warp functions of a point and a seed, and of nothing else.
 
 No function of the C library is called whose last bits differ between machines.

@@ -1,6 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018, SIM102
+# ruff: noqa: UP018, SIM102, RUF046
 """Deferred shading and labels from a visibility buffer: Warp kernels, one source for CPU and CUDA.
 
 Each pixel's samples are grouped by the surface they see (an instance's material slot, and faces that point

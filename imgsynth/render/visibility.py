@@ -1,6 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018, SIM102
+# ruff: noqa: UP018, SIM102, RUF046
 """Vertex stage and visibility buffer: Warp kernels, one source for CPU and CUDA.
 
 Every target (colour samples, pixel-centre labels, shadow maps, off-screen silhouettes) is filled by the same
