@@ -1,6 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018, RUF046
+# ruff: noqa: UP018
 """What a surface point is made of: from a material and its textures to the `Matter` that light meets."""
 
 from __future__ import annotations
