@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from imgsynth import analyses
+from imgsynth import analyses, diffusing
 from imgsynth.augment.command import augment
 from imgsynth.console import (
     Bar,
@@ -54,6 +54,7 @@ def _version(value: bool) -> None:
 
 
 app.add_typer(analyses.app, name="evaluate")
+app.add_typer(diffusing.app, name="diffuse")
 
 
 @app.callback()

@@ -61,7 +61,7 @@ class Bar:
         )
 
         columns = (
-            TextColumn(what),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(unit),
@@ -75,6 +75,10 @@ class Bar:
         """Draw `done` of `total`; the bar appears with the first call."""
         self._bar.start()  # only now: an error before the work deserves no bar
         self._bar.update(self._task, completed=done, total=total)
+
+    def say(self, what: str) -> None:
+        """Change what stands before the bar."""
+        self._bar.update(self._task, description=what)
 
     def __enter__(self) -> Bar:
         return self

@@ -45,7 +45,7 @@ LAYERS = [
     },
     {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps", "samples"},
     {"generate", "learn", "evaluate", "report", "assetlist", "torch", "diffusion", "gate"},
-    {"study", "probe", "augment", "console", "analyses", "cli"},
+    {"study", "probe", "augment", "console", "analyses", "diffusing", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -1,0 +1,119 @@
+"""`imgsynth diffuse …`: train a small diffusion model, and draw labelled images from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imgsynth.console import Bar, JsonOption, print_json, say
+
+app = typer.Typer(
+    help="Labelled images out of noise: train a small diffusion model on labelled images, sample from it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Images with a class each, as for `learn`: an imgsynth dataset, an ImageFolder, an .npz "
+            "(images, labels), sklearn:digits[:SPLIT], torchvision:NAME:ROOT[:SPLIT]; #train, #validation or "
+            "#test at the end takes a part. With --joint: an imgsynth dataset.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the model (a diffusers pipeline).")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps.")] = 4000,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a step.")] = 128,
+    lr: Annotated[float, typer.Option("--lr", help="Learning rate at its peak.")] = 1e-3,
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            metavar="tiny|small|base",
+            help="Network: 0.8, 3 or 20 million weights; tiny and small suit two cores.",
+        ),
+    ] = "small",
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective", metavar="flow|v", help="Flow matching, or v-prediction with min-SNR weights."
+        ),
+    ] = "flow",
+    joint: Annotated[
+        str | None,
+        typer.Option(
+            "--joint",
+            metavar="semantic|instance",
+            help="Denoise the mask together with the image, so that both are sampled: class ids, or class "
+            "and object ids.",
+        ),
+    ] = None,
+    label_dropout: Annotated[
+        float, typer.Option("--label-dropout", help="Share of images shown without their class.")
+    ] = 0.1,
+    balance: Annotated[
+        float,
+        typer.Option(
+            "--balance", help="For long tails: 0 draws classes as they come, 1 all equally often; .5 is between."
+        ),
+    ] = 0.0,
+    cbdm: Annotated[
+        float,
+        typer.Option(
+            "--cbdm",
+            help="For long tails: weight of the class-balancing term of Qin et al. 2023 (1 is theirs; doubles "
+            "the time).",
+        ),
+    ] = 0.0,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Mirror half of the images; only where left and right mean nothing.")
+    ] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the weights and of every draw.")
+    ] = 0,
+    device: Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to train.")] = "cpu",
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Of torch; the same number gives the same bits.")
+    ] = 2,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the same command.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a small diffusion model that draws images of a class (8 to 64 pixels), from nothing.
+
+    The folder that it writes opens with diffusers, too, and keeps an early state of the weights for
+    autoguidance. Killed at any moment, it goes on with --resume and ends in the same weights.
+
+    Try: imgsynth diffuse train sklearn:digits#train -o digits-model --steps 2000
+
+    Never train on the images that you will test on: take #train, or :train.
+    """
+    from imgsynth.diffusion.run import train_from
+
+    settings = {
+        "steps": steps, "batch": batch, "lr": lr, "label_dropout": label_dropout, "cbdm": cbdm,
+        "flips": flips, "threads": threads,
+    }  # fmt: skip
+    with Bar("training", "steps") as bar:
+
+        def progress(done: int, total: int, loss: float, images: int) -> None:
+            bar.say(f"training: loss {loss:.4f}, {images:,} images")
+            bar(done, total)
+
+        result: dict[str, Any] = train_from(
+            data, out=out, settings=settings, preset=preset, objective=objective, joint=joint,
+            balance=balance, seed=seed, resume=resume, device=device, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        return print_json({"model": str(out), **result})
+    return say(
+        f"model in {out}: {result['parameters'] / 1e6:.2g} million weights, {result['images_seen']:,} images "
+        f"seen, loss {result['loss']:.4f}"
+    )
