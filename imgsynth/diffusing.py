@@ -60,19 +60,21 @@ def train(
     balance: Annotated[
         float,
         typer.Option(
-            "--balance", help="For long tails: 0 draws classes as they come, 1 all equally often; .5 is between."
+            "--balance",
+            help="For long tails: 0 draws classes as they come, 1 all equally often; .5 is between.",
         ),
     ] = 0.0,
     cbdm: Annotated[
         float,
         typer.Option(
             "--cbdm",
-            help="For long tails: weight of the class-balancing term of Qin et al. 2023 (1 is theirs; doubles "
+            help="For long tails: weight of the class-balancing term of Qin et al. 2023 (1 is theirs; twice "
             "the time).",
         ),
     ] = 0.0,
     flips: Annotated[
-        bool, typer.Option("--flips", help="Mirror half of the images; only where left and right mean nothing.")
+        bool,
+        typer.Option("--flips", help="Mirror half of the images; only where left and right mean nothing."),
     ] = False,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the weights and of every draw.")
