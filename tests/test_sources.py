@@ -585,3 +585,33 @@ def test_detection_folders_are_named_not_misread(mark, kind, tmp_path):
     (tmp_path / mark).write_text("{}")
     with pytest.raises(DataError, match=f"looks like {kind}"):
         load(str(tmp_path))
+
+
+def idx_bytes(array):
+    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def test_idx_files_as_they_are_distributed(tmp_path):
+    import gzip
+
+    images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+    labels = np.array([3, 9], np.uint8)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    data = load(f"torchvision:FashionMNIST:{tmp_path}")
+    np.testing.assert_array_equal(data.images[..., 0], images)
+    assert [data.classes[k] for k in data.labels] == ["Dress", "Ankle boot"]
+    assert load(f"torchvision:MNIST:{tmp_path}:train").classes[9] == "9"
+    with pytest.raises(DataError, match="not found as torchvision keeps it"):
+        load(f"torchvision:MNIST:{tmp_path}:test")
+    for harm, said in (
+        (gzip.compress(idx_bytes(images)[:-1]), "expected 1568 bytes of values, got 1567"),
+        (gzip.compress(idx_bytes(images) + b"x"), "got more"),
+        (gzip.compress(idx_bytes(images))[:-9], "not a readable IDX file"),
+        (gzip.compress(b"\0\0\x0d\3" + bytes(12)), "of unsigned bytes"),
+        (gzip.compress(b"\0\0\x08\3" + b"\xff" * 12), "at most"),
+        (b"plain", "not a readable IDX file"),
+    ):
+        (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(harm)
+        with pytest.raises(DataError, match=said):
+            load(f"torchvision:MNIST:{tmp_path}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imgsynth.dataset import idx
 from imgsynth.dataset.labelled import LabelledImages, concat
 from imgsynth.dataset.sign_tables import INNER, TEST_TABLE, find_table, from_tables
 from imgsynth.errors import DataError
@@ -75,10 +76,16 @@ def _first(candidates: list[Path], spec: str) -> Path:
 
 
 def _load_torchvision_class(name: str, root: Path, part: str) -> LabelledImages:
-    """One of torchvision's own data set classes, with `download=False`."""
+    """One of torchvision's own data set classes, with `download=False`; MNIST's and FashionMNIST's files may
+    also lie in `root` itself, as they are distributed (Debian's dataset-fashion-mnist has them so).
+    """
     from torchvision import datasets
 
     kind = getattr(datasets, name)
+    if name in ("MNIST", "FashionMNIST") and (found := idx.files(root, part)):
+        classes = tuple(kind.classes) if name == "FashionMNIST" else tuple(str(d) for d in range(10))
+        images, labels = (idx.read(path) for path in found)
+        return idx.labelled(images, labels, classes, f"torchvision:{name}:{part}", found)
     try:
         made = kind(root, split=part) if name == "SVHN" else kind(root, train=part == "train")
     except (RuntimeError, OSError, ValueError, EOFError) as e:
