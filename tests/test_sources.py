@@ -588,7 +588,9 @@ def test_detection_folders_are_named_not_misread(mark, kind, tmp_path):
 
 
 def idx_bytes(array):
-    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+    )
 
 
 def test_idx_files_as_they_are_distributed(tmp_path):

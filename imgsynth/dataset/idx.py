@@ -56,14 +56,13 @@ def read(path: Path) -> U8:
     return np.frombuffer(data, np.uint8).reshape(shape).copy()
 
 
-def labelled(
-    images: U8, labels: U8, classes: tuple[str, ...], name: str, paths: tuple[Path, Path]
-) -> LabelledImages:
-    """The two arrays as classification data.
+def labelled(images: Path, labels: Path, classes: tuple[str, ...], name: str) -> LabelledImages:
+    """Classification data of a file of images and one of labels.
 
     Raises:
-        DataError: arrays that are not images and their labels.
+        DataError: files that cannot be read, or do not hold images and their labels.
     """
-    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise DataError(f"{paths[0]}: {images.shape} images do not fit {labels.shape} labels in {paths[1]}")
-    return LabelledImages(images[..., None], labels.astype(np.int64), classes, None, name)
+    pixels, numbers = read(images), read(labels)
+    if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
+        raise DataError(f"{images}: {pixels.shape} images do not fit {numbers.shape} labels in {labels}")
+    return LabelledImages(pixels[..., None], numbers.astype(np.int64), classes, None, name)

@@ -84,8 +84,7 @@ def _load_torchvision_class(name: str, root: Path, part: str) -> LabelledImages:
     kind = getattr(datasets, name)
     if name in ("MNIST", "FashionMNIST") and (found := idx.files(root, part)):
         classes = tuple(kind.classes) if name == "FashionMNIST" else tuple(str(d) for d in range(10))
-        images, labels = (idx.read(path) for path in found)
-        return idx.labelled(images, labels, classes, f"torchvision:{name}:{part}", found)
+        return idx.labelled(*found, classes, f"torchvision:{name}:{part}")
     try:
         made = kind(root, split=part) if name == "SVHN" else kind(root, train=part == "train")
     except (RuntimeError, OSError, ValueError, EOFError) as e:

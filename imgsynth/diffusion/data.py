@@ -106,7 +106,8 @@ class DiffusionData:
         folder = Path(fragment(spec)[0]).expanduser()
         if joint is not None or layout is not None:
             return _with_masks(folder, spec, joint, layout, tuple(layout_names))
-        generation, parents = 0, ()
+        generation = 0
+        parents: tuple[str, ...] = ()
         if (folder / "dataset.json").is_file():
             from imgsynth.dataset.reader import Dataset
 
@@ -183,7 +184,7 @@ def _bits(dataset: Dataset, joint: str) -> U8:
         for k in range(len(dataset)):
             ids = np.where(semantic[k] > 0, dataset.instance_mask(k), 0)
             instance[k] = ids  # at most 2^16 - 1 (manifest.MAX_ID)
-            objects = max(objects, np.count_nonzero(np.unique(ids)))
+            objects = max(objects, int(np.count_nonzero(np.unique(ids))))
     coding = MaskCoding(len(dataset.classes), objects)
     out = np.empty((len(dataset), *dataset.size, coding.bits), np.uint8)
     for start in range(0, len(dataset), CHUNK):
