@@ -35,8 +35,8 @@ def train(
         str,
         typer.Option(
             "--preset",
-            metavar="tiny|small|base",
-            help="Network: 0.8, 3 or 20 million weights; tiny and small suit two cores.",
+            metavar="tiny|small|medium|large",
+            help="Network: 0.8, 1.3, 3 or 17 million weights; the first two suit two cores.",
         ),
     ] = "small",
     objective: Annotated[
