@@ -17,7 +17,18 @@ from imgsynth import analyses, generate
 from imgsynth.errors import DataError, ImgsynthError
 from imgsynth.report.analysis import Grid, Page, Row, Section, heads, render_page
 
-NAMES = ["ablate", "knob", "tune", "errors", "statistics", "corruptions", "scaling", "worth"]
+NAMES = [
+    "ablate",
+    "knob",
+    "tune",
+    "errors",
+    "statistics",
+    "corruptions",
+    "memorization",
+    "distance",
+    "scaling",
+    "worth",
+]
 runner = CliRunner()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgsynth.analyses import images, laws, scenes
+from imgsynth.analyses import generated, images, laws, scenes
 
 app = typer.Typer(
     help="One analysis of a scene, of images or of a study's figures.",
@@ -15,6 +15,7 @@ app = typer.Typer(
 for command in (
     scenes.ablate, scenes.knob, scenes.tune,
     images.errors, images.statistics, images.corruptions,
+    generated.memorization, generated.distance,
     laws.scaling, laws.worth,
 ):  # fmt: skip
     app.command()(command)

@@ -143,6 +143,29 @@ class Classifier:
                 made.append(self.net(normalized(to_tensor(part))).float().numpy())
         return np.concatenate(made)
 
+    def features(self, images: U8, batch: int = 256) -> F32:
+        """What the net reads its answer from (n, D): the input of its last linear layer, for images as in
+        `predict`.
+
+        Every call of the net has `batch` images, the last one filled up, so an image meets the same kernels
+        whatever it stands with.
+
+        Raises:
+            ModelError: as `predict`.
+        """
+        held: list[Tensor] = []
+        last = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1]
+        images = np.asarray(images)
+        hook = last.register_forward_pre_hook(lambda _, given: held.append(given[0].detach().float()))
+        try:
+            filled = np.concatenate([images, np.repeat(images[:1], -len(images) % batch, axis=0)])
+            self.logits(filled, batch)
+        finally:
+            hook.remove()
+        if not held:
+            return np.zeros((0, last.in_features), np.float32)
+        return np.concatenate([part.numpy() for part in held])[: len(images)]
+
     def save(self, folder: str | Path) -> None:
         """Write the model's folder (`store.save_model`).
 
