@@ -6,10 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import warp as wp
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from imgsynth.batch import Materials
+from imgsynth.batch import Materials, TexturePool
+from imgsynth.color import srgb_to_linear
 from imgsynth.render.arrays import (
     NEEDS_POINT,
     NEEDS_SLOPE,
@@ -64,6 +66,16 @@ def upload(memory: Memory, geo: Any, mat: Materials) -> None:
     rows = pack(PatternRow, **(columns or {"kind": np.zeros(0)}))
     geo.patterns = memory.up(rows, PatternRow)
     geo.layers = memory.up(pack(LayerRow, **_layers(mat)), LayerRow)
+
+
+def upload_textures(memory: Memory, geo: Any, textures: TexturePool) -> None:
+    """Put the textures of a batch, and the table that decodes them, into `geo`."""
+    up = memory.up
+    geo.texels = up(np.ascontiguousarray(textures.texels).view("<u4").reshape(-1), wp.uint32)
+    geo.first_level = up(textures.first_level, wp.int32)
+    geo.level_start = up(textures.level_start, wp.int64)
+    geo.level_size = up(textures.level_size, wp.vec2i)
+    geo.srgb = up(srgb_to_linear(np.arange(256) / 255.0).astype(np.float32), wp.float32)
 
 
 STICKER_AREA = 0.2228

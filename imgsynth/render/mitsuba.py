@@ -15,6 +15,7 @@ import numpy as np
 from imgsynth.batch import F32, SceneBatch
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import Buffers
+from imgsynth.render.dress import Dresser
 from imgsynth.render.mitsuba_rays import base_color, facing, sensor, trace
 from imgsynth.render.mitsuba_scene import FrameScene, engine
 from imgsynth.render.reference import (
@@ -36,7 +37,8 @@ DRAWN = {
 
     "materials": {"base_color", "metallic", "roughness", "emission", "texture", "uv_scale", "alpha_cutoff",
                   "normal_texture", "normal_scale", "surface_texture", "emission_texture", "clearcoat",
-                  "clearcoat_roughness"},
+                  "clearcoat_roughness", "pattern", "patterns", "layer_range", "layers"},
+
 }  # fmt: skip
 
 
@@ -79,7 +81,8 @@ class MitsubaRenderer:
         instance = np.zeros((n, h, w), np.int32)
         albedo = np.zeros((n, h, w, 3), np.float32) if "albedo" in batch.outputs else None
         bsdfs: dict[Any, Any] = {}
-        scenes = [FrameScene(batch, f, self.mi, bsdfs) for f in range(n)]
+        dresser = Dresser(batch)
+        scenes = [FrameScene(batch, f, self.mi, dresser, bsdfs) for f in range(n)]
         for f, scene in enumerate(scenes):
             if not scene.parts:
                 continue

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsynth.batch import F64
+from imgsynth.render.finisher import Patch
 from imgsynth.render.mitsuba_scene import FrameScene
+from imgsynth.render.parts import Part
 from imgsynth.render.reference import Cells, Mask, bilinear
 from imgsynth.render.skins import skin, texels
 
@@ -190,9 +192,27 @@ def base_color(scene: FrameScene, hits: Hits) -> F64:
     """(h, w, 3) linear base colour, the texture's at the very point; 0 where nothing is hit."""
     out = np.zeros(hits.position.shape)
     for index in np.unique(hits.part[hits.part >= 0]):
-        material = scene.parts[index].material
-        if material >= 0:
-            here = hits.part == index
-            image = skin(scene.batch, material).albedo
+        part, here = scene.parts[index], hits.part == index
+        if scene.dresser.tailors(part.material):
+            out[here] = scene.dresser.finisher.at(part.material, _patch(scene, part, hits, here)).albedo
+        elif part.material >= 0:
+            image = skin(scene.batch, part.material).albedo
             out[here] = np.stack([bilinear(image[..., c], hits.uv[here]) for c in range(3)], -1)
     return out
+
+
+def _patch(scene: FrameScene, part: Part, hits: Hits, here: Mask) -> Patch:
+    """Hits on a part in its object's frame; footprints are a pixel's in space, a point's on textures."""
+    batch, p = scene.batch, hits.position[here] / scene.unit
+    if part.row >= 0:
+        pose = scene.camera_from_world @ batch.instances.world_from_object[part.row]
+    else:
+        pose = scene.camera_from_world
+    ray, steps = p / p[:, 2:], np.linalg.inv(batch.cameras.k[scene.frame])[:, :2].T
+    g = hits.geometric[here]
+    slope = np.einsum("nc,nc->n", ray, g)
+    slope = np.where(np.abs(slope) < 1e-9, 1e-9, slope)
+    dx, dy = (p[:, 2:] * (e - ray * (g @ e / slope)[:, None]) @ pose[:3, :3] for e in steps)
+    repeat = batch.materials.uv_scale[part.material]
+    uv = np.stack([hits.uv[here][:, 0], 1 - hits.uv[here][:, 1]], 1) / repeat
+    return Patch((p - pose[:3, 3]) @ pose[:3, :3], dx, dy, g @ pose[:3, :3], uv, 0 * uv, 0 * uv)

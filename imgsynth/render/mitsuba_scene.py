@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from imgsynth.errors import ImgsynthError
+from imgsynth.render.dress import Dresser, Worn
 from imgsynth.render.mitsuba_lights import emitters
 from imgsynth.render.mitsuba_matter import description, image
 from imgsynth.render.parts import FrameParts, Part
-from imgsynth.render.skins import Skin, on_one_grid, skin
+from imgsynth.render.skins import Skin, on_one_grid
 
 APART = 1e-5  # units from a glowing sheet's middle to each of its sides
 
@@ -60,10 +61,12 @@ class FrameScene(FrameParts):
         batch: the frames.
         frame: which of them.
         mi: Mitsuba.
+        dresser: of the batch.
         bsdfs: scattering laws made so far, kept for the batch's other frames.
     """
 
     mi: Any
+    dresser: Dresser
     bsdfs: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
@@ -77,29 +80,29 @@ class FrameScene(FrameParts):
         return self.mi.load_dict({"type": "scene", **chosen}, optimize=False)
 
     @cached_property
-    def dressed(self) -> list[tuple[Part, Skin]]:
+    def dressed(self) -> list[Worn]:
         """The parts as light meets them, and what they are made of."""
-        return [(part, skin(self.batch, part.material)) for part in self.parts]
+        return self.dresser.dress(self)
 
     @property
     def glows(self) -> bool:
         """Whether some part shines."""
-        return any(matter.glows for _, matter in self.dressed)
+        return any(worn.skin.glows for worn in self.dressed)
 
     def lit(self) -> Any:
         """The scene under all light but what its parts shine with."""
         made = {
-            f"part{i}": mesh_object(self.mi, f"part{i}", part, self.bsdf(part, matter))
-            for i, (part, matter) in enumerate(self.dressed)
+            f"part{i}": mesh_object(self.mi, f"part{i}", worn.part, self.bsdf(worn))
+            for i, worn in enumerate(self.dressed)
         }
         return self.mi.load_dict({"type": "scene", **made, **emitters(self.mi, self)}, optimize=False)
 
     def aglow(self) -> Any:
         """The scene in the light of its own parts only."""
         made = {}
-        for i, (part, matter) in enumerate(self.dressed):
-            sides = [part]
-            if matter.glows and part.two_sided:  # an emitter has one side
+        for i, worn in enumerate(self.dressed):
+            part, sides = worn.part, [worn.part]
+            if worn.skin.glows and part.two_sided:  # an emitter has one side
                 shift = part.normals * APART
                 behind = replace(part, normals=-part.normals, faces=part.faces[:, ::-1])
                 sides = [
@@ -108,7 +111,7 @@ class FrameScene(FrameParts):
                 ]
             for j, side in enumerate(sides):
                 name = f"part{i}side{j}"
-                made[name] = mesh_object(self.mi, name, side, self.bsdf(part, matter), self.glow(matter))
+                made[name] = mesh_object(self.mi, name, side, self.bsdf(worn), self.glow(worn.skin))
         return self.mi.load_dict({"type": "scene", **made}, optimize=False)
 
     def glow(self, matter: Skin) -> Any:
@@ -119,11 +122,15 @@ class FrameScene(FrameParts):
         emission, there = on_one_grid(matter.emission, there)
         return self.mi.load_dict({"type": "area", "radiance": image(self.mi, emission * there[..., None])})
 
-    def bsdf(self, part: Part, matter: Skin) -> Any:
+    def bsdf(self, worn: Worn) -> Any:
         """The scattering law of a part."""
-        key = (part.material, part.mirrored)
-        if key not in self.bsdfs:
-            if part.mirrored and matter.normal is not None:
-                matter = replace(matter, normal=matter.normal * [1.0, -1.0, 1.0])
-            self.bsdfs[key] = self.mi.load_dict(description(self.mi, matter))
-        return self.bsdfs[key]
+        key = (worn.part.material, worn.part.mirrored)
+        if key in self.bsdfs and not worn.tailored:
+            return self.bsdfs[key]
+        matter = worn.skin
+        if worn.part.mirrored and matter.normal is not None:
+            matter = replace(matter, normal=matter.normal * [1.0, -1.0, 1.0])
+        made = self.mi.load_dict(description(self.mi, matter))
+        if not worn.tailored:
+            self.bsdfs[key] = made
+        return made

@@ -18,6 +18,8 @@ from imgsynth.errors import ImgsynthError
 DISTANCE = 10.0  # units from the eye to the objects
 SINK = 4e-6  # share of that distance by which the ground lies lower: what lies on it is seen on it
 RINGS = (3.0, 100.0, 1e4)  # half sides of the ground's squares, in distances from eye to objects
+TILE = 0.5  # of its distance: the largest square of a ground that is tiled
+MOST_SPLITS = 20
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Part:
     normals: F64
     uv: F64
     faces: I32
+    points: F64  # (v, 3) metres in the object's frame, its scale applied; of the ground: world
+    texcoords: F64  # (v, 2) as the mesh has them, v upwards
     mirrored: bool = False
 
 
@@ -97,7 +101,8 @@ class FrameParts:
         scale = table.scale[row]
         if not np.all(scale):
             raise ImgsynthError(f"{table.path[row]}: scale: expected no zero, got {scale.tolist()}")
-        vertices = ((pool.vertices[a:b] * scale) @ pose[:3, :3].T + pose[:3, 3]) * self.unit
+        points = pool.vertices[a:b] * scale
+        vertices = (points @ pose[:3, :3].T + pose[:3, 3]) * self.unit
         normals = (pool.normals[a:b] / scale) @ pose[:3, :3].T
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
         faces = pool.faces[f:g]
@@ -107,13 +112,15 @@ class FrameParts:
         out = []
         for slot in np.unique(slots):
             material = int(table.materials[row, slot])
-            uv = self._repeats(material, pool.uv[a:b])
+            own = pool.uv[a:b].astype(np.float64)
+            uv = self._repeats(material, own)
             whole = faces[slots == slot]
             for mirrored, some in self._hands(material, vertices, normals, uv, whole):
                 used, local = np.unique(some, return_inverse=True)
                 out.append(
                     Part(row, material, bool(pool.two_sided[mesh]), vertices[used], normals[used], uv[used],
-                         local.reshape(-1, 3).astype(np.int32), mirrored)
+                         local.reshape(-1, 3).astype(np.int32), points[used].astype(np.float64), own[used],
+                         mirrored)
                 )  # fmt: skip
         return out
 
@@ -136,12 +143,8 @@ class FrameParts:
 
     def _ground(self) -> Part:
         """Nested squares, small ones near the middle, so that single precision tells texels apart."""
-        eye = self.batch.cameras.world_from_camera[self.frame][:3, 3]
-        height = float(self.batch.ground.height[self.frame])
-        places = self.batch.instances.world_from_object[self.rows, :2, 3]
-        middle = np.round(places.mean(0) if len(places) else eye[:2])
+        middle, reach = self._stage
         side = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], np.float64)
-        reach = max(self._reach, abs(eye[2] - height))
         xy = np.concatenate([middle + r * reach * side for r in RINGS])
         faces = [(0, 1, 2), (0, 2, 3)]
         for ring in range(1, len(RINGS)):
@@ -149,11 +152,46 @@ class FrameParts:
             for i in range(4):
                 j = (i + 1) % 4
                 faces += [(outer + i, outer + j, inner + j), (outer + i, inner + j, inner + i)]
-        world = np.concatenate([xy, np.full((len(xy), 1), height)], 1)
-        world[:, 2] -= np.copysign(SINK * self._reach, eye[2] - height)
+        return self._on_ground(xy, np.array(faces, np.int32))
+
+    def tiled_ground(self) -> Part:
+        """The same ground in squares no larger than half their distance from the eye."""
+        middle, reach = self._stage
+        eye = self.batch.cameras.world_from_camera[self.frame][:3, 3]
+        above = abs(eye[2] - float(self.batch.ground.height[self.frame]))
+        done, squares = [], np.array([[*(middle - RINGS[-1] * reach), 2 * RINGS[-1] * reach]])
+        quarters = np.array([(0, 0), (0.5, 0), (0, 0.5), (0.5, 0.5)])
+        for _ in range(MOST_SPLITS):
+            low, size = squares[:, :2], squares[:, 2:]
+            beside = np.maximum(np.maximum(low - eye[:2], eye[:2] - low - size), 0)
+            away = np.hypot(np.linalg.norm(beside, axis=1), above)
+            wide = squares[:, 2] > TILE * np.maximum(away, 1e-6 * reach)
+            done.append(squares[~wide])
+            low = (low[wide, None] + quarters * size[wide, None]).reshape(-1, 2)
+            squares = np.concatenate([low, np.repeat(size[wide] / 2, 4, 0)], 1)
+        found = np.concatenate([*done, squares])
+        corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+        xy = (found[:, None, :2] + corners * found[:, None, 2:]).reshape(-1, 2)
+        first = 4 * np.arange(len(found))[:, None, None]
+        faces = first + np.array([(0, 1, 2), (0, 2, 3)])
+        return self._on_ground(xy, faces.reshape(-1, 3).astype(np.int32))
+
+    @property
+    def _stage(self) -> tuple[F64, float]:
+        """The middle (2,) of the objects, or the place below the eye, and how far the eye is, metres."""
+        eye = self.batch.cameras.world_from_camera[self.frame][:3, 3]
+        places = self.batch.instances.world_from_object[self.rows, :2, 3]
+        middle: F64 = np.round(places.mean(0) if len(places) else eye[:2])
+        return middle, max(self._reach, abs(eye[2] - float(self.batch.ground.height[self.frame])))
+
+    def _on_ground(self, xy: F64, faces: I32) -> Part:
+        eye = self.batch.cameras.world_from_camera[self.frame][:3, 3]
+        height = float(self.batch.ground.height[self.frame])
+        points = np.concatenate([xy, np.full((len(xy), 1), height)], 1)
+        sunk = points - [0.0, 0.0, np.copysign(SINK * self._reach, eye[2] - height)]
         turn, shift = self.camera_from_world[:3, :3], self.camera_from_world[:3, 3]
         material = int(self.batch.ground.material[self.frame])
         return Part(
-            -1, material, True, (world @ turn.T + shift) * self.unit, np.tile(turn[:, 2], (len(xy), 1)),
-            self._repeats(material, xy), np.array(faces, np.int32),
+            -1, material, True, (sunk @ turn.T + shift) * self.unit, np.tile(turn[:, 2], (len(xy), 1)),
+            self._repeats(material, xy), faces, points, xy,
         )  # fmt: skip

@@ -20,7 +20,6 @@ import warp as wp
 from numpy.typing import NDArray
 
 from imgsynth.batch import F64, I64, SceneBatch
-from imgsynth.color import srgb_to_linear
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
 from imgsynth.render import amodal, finishes, lightdata, setup
@@ -131,7 +130,7 @@ class RasterRenderer:
 
     def _geometry(self, batch: SceneBatch) -> Any:
         """Meshes, materials and textures of a batch, which all its rounds share."""
-        up, pool, mat, tex = self.memory.up, batch.meshes, batch.materials, batch.textures
+        up, pool, mat = self.memory.up, batch.meshes, batch.materials
         geo: Any = Geometry()
         geo.vertices = up(pool.vertices, wp.vec3)
         geo.normals = up(pool.normals, wp.vec3)
@@ -139,11 +138,7 @@ class RasterRenderer:
         geo.faces = up(pool.faces, wp.vec3i)
         geo.slots = up(pool.slots, wp.int32)
         finishes.upload(self.memory, geo, mat)
-        geo.texels = up(np.ascontiguousarray(tex.texels).view("<u4").reshape(-1), wp.uint32)
-        geo.first_level = up(tex.first_level, wp.int32)
-        geo.level_start = up(tex.level_start, wp.int64)
-        geo.level_size = up(tex.level_size, wp.vec2i)
-        geo.srgb = up(srgb_to_linear(np.arange(256) / 255.0).astype(np.float32), wp.float32)
+        finishes.upload_textures(self.memory, geo, batch.textures)
         return geo
 
 
