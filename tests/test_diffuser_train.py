@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawn import draw, header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgsynth.dataset import Dataset, commit, create, write_part
 from imgsynth.diffusion import ema, train
 from imgsynth.diffusion.config import DiffuserConfig
 from imgsynth.diffusion.data import DiffusionData
@@ -281,6 +283,40 @@ def test_settings_and_presets():
     for side, inner in ((8, 8), (16, 16), (28, 14), (32, 16), (64, 16)):
         for preset in PRESETS:
             assert suited((side, side), 3, ("a",), preset).inner_size == (inner, inner)
+
+
+def drawn_dataset(folder, **changes):
+    head = header(count=6, outputs=(), **changes)
+    for part in create(folder, head):
+        write_part(
+            folder, head, part, draw(range(part.start, part.start + part.count), head.size, head.channels)
+        )
+    commit(folder, head)
+    return Dataset(folder)
+
+
+@pytest.mark.parametrize("joint", ["semantic", "instance"])
+def test_masks_of_a_dataset_become_bits_and_come_back(tmp_path, joint):
+    from imgsynth.diffusion.joint import Cleanup, MaskCoding
+
+    dataset = drawn_dataset(tmp_path / "d", generation=2)
+    data = DiffusionData.read(str(tmp_path / "d"), joint=joint)
+    assert (data.generation, data.parents, data.classes) == (2, ("d" * 64,), dataset.classes)
+    assert data.licences == {"wood.png": "CC0-1.0"}
+    assert data.labels.tolist() == [3] * 6  # several classes a frame: of none
+    assert not data.classed
+    coding = MaskCoding.of(3, data.mask_bits)
+    assert (coding.instances > 0) == (joint == "instance")
+    back = coding.decode(data.bits.transpose(0, 3, 1, 2) * 2.0 - 1, cleanup=Cleanup(1, 0.0))
+    for k in range(6):
+        np.testing.assert_array_equal(data.images[k], dataset.image(k))
+        np.testing.assert_array_equal(back.semantic[k], dataset.semantic_mask(k))
+        if joint == "instance":
+            ids = np.where(dataset.semantic_mask(k) > 0, dataset.instance_mask(k), 0)
+            pairs = {(int(a), int(b)) for a, b in zip(ids.ravel(), back.instance[k].ravel(), strict=True)}
+            assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+    with pytest.raises(DataError, match="cannot be taken"):
+        DiffusionData.read(f"{tmp_path / 'd'}#train", joint=joint)
 
 
 def cli(args):

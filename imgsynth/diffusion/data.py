@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class DiffusionData:
     layout_names: tuple[str, ...] = ()  # what each plane of the layout holds
     generation: int = 0  # 0: no generated image among the parents
     parents: tuple[str, ...] = ()  # digests of the datasets that it was made of
+    licences: Mapping[str, str] = field(default_factory=dict)  # asset → licence, of what the images show
 
     def __post_init__(self) -> None:
         images = self.images
@@ -106,17 +107,13 @@ class DiffusionData:
         folder = Path(fragment(spec)[0]).expanduser()
         if joint is not None or layout is not None:
             return _with_masks(folder, spec, joint, layout, tuple(layout_names))
-        generation = 0
-        parents: tuple[str, ...] = ()
+        more: dict[str, Any] = {}
         if (folder / "dataset.json").is_file():
             from imgsynth.dataset.reader import Dataset
 
-            header = Dataset(folder).header
-            generation, parents = header.generation, (header.spec_digest,)
+            more = _lineage(Dataset(folder))
         data = load(spec)
-        return DiffusionData(
-            data.images, data.labels, data.classes, data.name, generation=generation, parents=parents
-        )
+        return DiffusionData(data.images, data.labels, data.classes, data.name, **more)
 
     def digest(self) -> str:
         """SHA-256 (hex) of all arrays and of the class names."""
@@ -126,6 +123,11 @@ class DiffusionData:
                 h.update(repr((part.shape, str(part.dtype))).encode())
                 h.update(np.ascontiguousarray(part).tobytes())
         return h.hexdigest()
+
+    @property
+    def classed(self) -> bool:
+        """Whether any image has a class."""
+        return bool((self.labels < len(self.classes)).any())
 
     def counts(self) -> I64:
         """Images of each class, (K,)."""
@@ -161,9 +163,18 @@ def _with_masks(
     bits = None if joint is None else _bits(dataset, joint)
     return DiffusionData(
         dataset.images(), _single_classes(dataset), dataset.classes, folder.resolve().name, bits, layout,
-        layout_names=layout_names, generation=dataset.header.generation,
-        parents=(dataset.header.spec_digest,),
+        layout_names=layout_names, **_lineage(dataset),
     )  # fmt: skip
+
+
+def _lineage(dataset: Dataset) -> dict[str, Any]:
+    """Where the images come from, as fields of `DiffusionData`."""
+    header = dataset.header
+    return {
+        "generation": header.generation,
+        "parents": (header.spec_digest,),
+        "licences": dict(header.licences),
+    }
 
 
 def _single_classes(dataset: Dataset) -> I64:

@@ -117,7 +117,7 @@ def train(
         "seed": seed,
         "data": {
             "name": data.name, "images": len(data), "digest": digest, "layout": list(data.layout_names),
-            "weighted": chances is not None,
+            "weighted": chances is not None, "classed": data.classed,
         },
         "training": plain["training"],
         "steps": settings.steps,
@@ -125,6 +125,7 @@ def train(
         "loss": state.loss,
         "generation": data.generation,
         "parents": list(data.parents),
+        "licences": dict(data.licences),
         "torch": str(torch.__version__),
     }  # fmt: skip
     guide = None if state.guide is None else _averaged(net, config, record, state.guide, None)
