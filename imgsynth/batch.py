@@ -258,6 +258,7 @@ class Lamps:
     cone: F32  # (m, 2) full angles
     radiant: F32  # (m, 3)
     shadows: NDArray[np.bool_]  # (m,)
+    mapped: NDArray[np.bool_] | None = None  # (m,) shadows by maps, of points and spots; None: by rays all
 
     def __len__(self) -> int:
         return len(self.frame)

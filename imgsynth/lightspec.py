@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -86,6 +86,9 @@ class LampSpec(Spec):
     A lamp shines towards `target` or along `direction` (straight down where neither is given; a point lamp
     shines everywhere). `power` (watts, over all directions) may stand for its intensity or radiance. Lamps
     are not seen themselves.
+
+    Its shadows are found by a shadow map (`map`: hard, whatever the radius, and cheap) or by rays (`rays`:
+    soft where the lamp has a size); by default by maps for points and spots of radius 0, else by rays.
     """
 
     point: PointSpec | None = None
@@ -98,6 +101,7 @@ class LampSpec(Spec):
     power: NonNegative | None = None
     color: Color = leaf("white")
     shadows: Flag = leaf(True)
+    shadows_by: Literal["auto", "map", "rays"] = "auto"
 
     @property
     def kind(self) -> str:
@@ -113,6 +117,8 @@ class LampSpec(Spec):
         strength = "radiance" if self.kind == "rectangle" else "intensity"
         if self.power is not None and strength in shape.model_fields_set:
             raise ValueError(f"expected power or {self.kind}.{strength}, got both")
+        if self.shadows_by == "map" and self.kind == "rectangle":
+            raise ValueError("shadows_by: a rectangle's shadows are soft: expected auto or rays, got map")
         return self
 
 

@@ -145,8 +145,15 @@ def _lamp_group(lamp: LampSpec, draws: Draws, name: str) -> Lamps:
     f32 = np.float32
     return Lamps(
         frame.astype(np.int32), np.full(m, kind, np.int32), position, direction, across, size.astype(f32),
-        cone.astype(f32), radiant.astype(f32), read("shadows").astype(bool),
+        cone.astype(f32), radiant.astype(f32), read("shadows").astype(bool), _mapped(lamp, kind, size[:, 0]),
     )  # fmt: skip
+
+
+def _mapped(lamp: LampSpec, kind: int, radius: F64) -> NDArray[np.bool_]:
+    """Which of a group's lamps cast shadows by maps: points and spots, by default those without a size."""
+    if lamp.shadows_by == "auto":
+        return np.asarray((radius == 0) & (kind != RECTANGLE), bool)
+    return np.full(len(radius), lamp.shadows_by == "map")
 
 
 def spot_angle(cone: F64) -> F64:

@@ -133,6 +133,9 @@ LIGHTS = {
     "spot": lamp(SPOT, (0.8, -0.5, 2.5), (-0.3, 0.2, -1), (0, 0), (9, 8, 7)),
     "rectangle": lamp(RECTANGLE, (0.6, 0.4, 1.8), (-0.2, -0.1, -1), (0.8, 0.5), (7, 6, 5)),
 }
+LIGHTS |= {
+    f"{name} by map": dataclasses.replace(LIGHTS[name], mapped=np.ones(1, bool)) for name in ("point", "spot")
+}
 
 
 @pytest.mark.parametrize("name", LIGHTS)

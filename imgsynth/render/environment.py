@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, View
+from imgsynth.render.arrays import OPTIONS
 from imgsynth.render.finish import Matter
 from imgsynth.render.polygon import PI, arc_cosine
 
@@ -50,7 +50,7 @@ def angles(d: wp.vec3) -> wp.vec2:
 
 
 @wp.func
-def texel(view: View, level: wp.vec3i, place: wp.vec2) -> wp.vec3:
+def texel(e: wp.array(dtype=wp.vec3), level: wp.vec3i, place: wp.vec2) -> wp.vec3:
     """Bilinear radiance of a level (start, height, width) at (azimuth, polar angle).
 
     Beyond the first and the last row lies the same row half a turn away: the map goes on over its poles.
@@ -69,34 +69,41 @@ def texel(view: View, level: wp.vec3i, place: wp.vec2) -> wp.vec3:
     low = level[0] + wp.min(iy + 1, height - 1) * width
     over = wp.where(iy < 0, width / 2, 0)
     under = wp.where(iy == height - 1, width / 2, 0)
-    e = view.lighting.environments
     a = e[top + (xa + over) % width] * (1.0 - fx) + e[top + (xb + over) % width] * fx
     b = e[low + (xa + under) % width] * (1.0 - fx) + e[low + (xb + under) % width] * fx
     return a * (1.0 - fy) + b * fy
 
 
 @wp.func
-def glimpse(view: View, environment: int, d: wp.vec3, rough: float) -> wp.vec3:
+def glimpse(
+    texels: wp.array(dtype=wp.vec3),
+    levels: wp.array(dtype=wp.vec3i),
+    environment: int,
+    d: wp.vec3,
+    rough: float,
+) -> wp.vec3:
     """Radiance of an environment map about direction d (unit, the map's frame), averaged under a lobe."""
     first = environment * (LEVELS + 1)
     lod = wp.clamp(rough, 0.0, 1.0) * float(LEVELS - 1)
     k = wp.min(int(lod), LEVELS - 2)
     part = lod - float(k)
     place = angles(d)
-    out = texel(view, view.lighting.levels[first + k], place)
+    out = texel(texels, levels[first + k], place)
     if part > 0.0:
-        out = out * (1.0 - part) + texel(view, view.lighting.levels[first + k + 1], place) * part
+        out = out * (1.0 - part) + texel(texels, levels[first + k + 1], place) * part
     return out
 
 
 @wp.func
-def spread_light(view: View, environment: int, d: wp.vec3) -> wp.vec3:
+def spread_light(
+    texels: wp.array(dtype=wp.vec3), levels: wp.array(dtype=wp.vec3i), environment: int, d: wp.vec3
+) -> wp.vec3:
     """Irradiance from an environment map on a surface of normal d, over π."""
-    return texel(view, view.lighting.levels[environment * (LEVELS + 1) + LEVELS], angles(d))
+    return texel(texels, levels[environment * (LEVELS + 1) + LEVELS], angles(d))
 
 
 @wp.func
-def reflectance(view: View, nv: float, rough: float) -> wp.vec2:
+def reflectance(t: wp.array(dtype=wp.vec2), nv: float, rough: float) -> wp.vec2:
     """Scale and bias of f0 in a lobe's reflectance, by n·v and roughness."""
     x = wp.clamp(nv, 0.0, 1.0) * float(SHADES - 1)
     y = wp.clamp(rough, 0.0, 1.0) * float(SHADES - 1)
@@ -104,7 +111,6 @@ def reflectance(view: View, nv: float, rough: float) -> wp.vec2:
     iy = wp.min(int(y), SHADES - 2)
     fx = x - float(ix)
     fy = y - float(iy)
-    t = view.lighting.shades
     a = t[iy * SHADES + ix] * (1.0 - fx) + t[iy * SHADES + ix + 1] * fx
     b = t[(iy + 1) * SHADES + ix] * (1.0 - fx) + t[(iy + 1) * SHADES + ix + 1] * fx
     return a * (1.0 - fy) + b * fy

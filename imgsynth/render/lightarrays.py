@@ -13,6 +13,8 @@ class Lamp:
 
     kind: wp.int32
     shadows: wp.int32
+    first_map: wp.int32  # into `Lighting.maps`; last_map as first_map: rays
+    last_map: wp.int32
     position: wp.vec3
     direction: wp.vec3
     across: wp.vec3
@@ -20,6 +22,18 @@ class Lamp:
     half: wp.vec2  # rectangle: half its sides; else (radius, 0)
     cone: wp.vec2  # half angles, radians
     radiant: wp.vec3
+
+
+@wp.struct
+class LampMap:
+    """A shadow map seen from a lamp, as by a pinhole: 1/z of the nearest casters."""
+
+    right: wp.vec3  # its axes
+    down: wp.vec3
+    forward: wp.vec3
+    scale: wp.vec4  # (ax, bx, ay, by): x/z and y/z to texels
+    base: wp.int64  # of its first texel; -1: nothing casts a shadow there
+    size: wp.int32  # texels a side
 
 
 @wp.struct
@@ -60,6 +74,7 @@ class Lighting:
     samples: wp.int32  # shadow rays to what is not a point
     frames: wp.array(dtype=FrameLight)
     lamps: wp.array(dtype=Lamp)
+    maps: wp.array(dtype=LampMap)
     occluders: wp.array(dtype=Occluder)
     environments: wp.array(dtype=wp.vec3)  # texels of all maps and levels
     levels: wp.array(dtype=wp.vec3i)  # (start, height, width): of each map, see `environment`

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
-from imgsynth.batch import F32, F64, RECTANGLE, SceneBatch
+from imgsynth.batch import F32, F64, RECTANGLE, SPOT, SceneBatch
 from imgsynth.render.arrays import pack
+from imgsynth.render.lampmaps import by_map
 from imgsynth.render.lightarrays import FrameLight, Lamp, Lighting, Occluder
 from imgsynth.render.memory import Memory
 from imgsynth.render.projection import camera_from_object
 from imgsynth.render.setup import Run
+from imgsynth.render.shadows import Shadows
 
 MOST_MAPS = 64
 """Environment maps that a renderer keeps filtered."""
@@ -89,26 +92,61 @@ def bounding_spheres(batch: SceneBatch) -> F64:
     return out
 
 
-def begin(memory: Memory, maps: Maps, batch: SceneBatch, geo: Any) -> tuple[Any, list[Any], F64]:
-    """What all runs of a batch share: a `Lighting` with its environment maps, the meshes that rays meet,
-    their bounding spheres.
-    """
+def _rays(batch: SceneBatch) -> bool:
+    """Whether anything of a batch's light is found by rays, or a lamp is a rectangle."""
+    lights = batch.lights
+    lamps = lights.lamps
+    if lights.occlusion is not None and lights.occlusion.any():
+        return True
+    if lights.sun_radius is not None and np.any(lights.shadows & (lights.sun_radius > 0)):
+        return True
+    return lamps is not None and bool(np.any(lamps.shadows & ~by_map(lamps) | (lamps.kind == RECTANGLE)))
+
+
+def lamp_maps(batch: SceneBatch) -> float:
+    """About how many shadow maps the lamps of a frame have."""
+    lamps = batch.lights.lamps
+    if lamps is None:
+        return 0.0
+    each = np.where(lamps.kind == SPOT, 1.0, 3.0)
+    return float(each[by_map(lamps)].sum() / max(len(batch), 1))
+
+
+@dataclass(frozen=True)
+class Occluders:
+    """What all runs of a batch share: a `Lighting` with its environment maps, and what casts shadows."""
+
+    lighting: Any
+    rays: bool  # whether any are cast
+    meshes: list[Any]  # that they meet
+    spheres: F64  # (M, 4) centres and radii that bound the meshes
+
+
+def begin(memory: Memory, maps: Maps, batch: SceneBatch, geo: Any) -> Occluders:
+    """What all runs of a batch share."""
     out: Any = Lighting()
     out.samples = batch.lights.samples
     maps.put(out, batch)
-    return out, ray_meshes(memory, batch, geo), bounding_spheres(batch)
+    rays = _rays(batch)
+    meshes = ray_meshes(memory, batch, geo) if rays else []
+    return Occluders(out, rays, meshes, bounding_spheres(batch))
 
 
-def lighting(memory: Memory, run: Run, out: Any, meshes: list[Any], spheres: F64) -> Any:
-    """The `Lighting` of a run of frames, in what `begin` gave."""
-    lights, up = run.batch.lights, memory.up
+def lighting(memory: Memory, run: Run, shared: Occluders, cast: Shadows) -> Any:
+    """The `Lighting` of a run of frames, in what `begin` gave, with its shadow maps."""
+    lights, up, out = run.batch.lights, memory.up, shared.lighting
     lamps = lights.lamps
     frame = np.zeros(0, np.int32) if lamps is None else lamps.frame
     first, last = np.searchsorted(frame, [run.lo, run.hi])
     edges = np.searchsorted(frame[first:last], np.arange(run.lo, run.hi + 1))
     if lamps is not None and last > first:
-        out.lamps = up(pack(Lamp, **_lamp_fields(run, slice(int(first), int(last)))), Lamp)
-    occluders = _occluder_fields(run, meshes, spheres)
+        held = _lamp_fields(run, slice(int(first), int(last)))
+        starts = np.zeros(last - first + 1, np.int64) if cast.lamps is None else cast.lamps.first
+        held |= {"first_map": starts[:-1], "last_map": starts[1:]}
+        out.lamps = up(pack(Lamp, **held), Lamp)
+    if cast.maps is not None:
+        out.maps = cast.maps
+    occluders = _occluder_fields(run, shared)
     out.frames = up(pack(FrameLight, **_frame_fields(run, edges, occluders)), FrameLight)
     if run.rows.stop > run.rows.start:
         out.occluders = up(pack(Occluder, **occluders), Occluder)
@@ -176,13 +214,14 @@ def _frame_fields(
     }
 
 
-def _occluder_fields(run: Run, meshes: list[Any], spheres: F64) -> dict[str, NDArray[Any]]:
+def _occluder_fields(run: Run, shared: Occluders) -> dict[str, NDArray[Any]]:
     table, rows = run.batch.instances, run.rows
     pose, scale, mesh = camera_from_object(run.batch)[rows], table.scale[rows], table.mesh[rows]
-    turn, place, sphere = pose[:, :3, :3], pose[:, :3, 3], spheres[mesh]
+    turn, place, sphere = pose[:, :3, :3], pose[:, :3, 3], shared.spheres[mesh]
+    trees = np.array([m.id for m in shared.meshes], np.uint64)
     matrix = np.swapaxes(turn, 1, 2) / scale[:, :, None]
     return {
-        "mesh": np.array([m.id for m in meshes], np.uint64)[mesh],
+        "mesh": trees[mesh] if len(trees) else np.zeros(len(mesh), np.uint64),
         "matrix": matrix,
         "origin": -np.einsum("nij,nj->ni", matrix, place),
         "center": np.einsum("nij,nj->ni", turn, sphere[:, :3] * scale) + place,

@@ -6,8 +6,8 @@ environments, a sun that is a disc, or occlusion.
 
 Diffuse light of a rectangle is exact (`polygon`), its gloss that of one point of it: the nearest to the
 mirrored ray, the lobe's peak lowered by the lamp's size (Karis 2013, "Real shading in Unreal Engine 4", pp.
-14–17). Shadows of what has a size are the share, weighted as light is, of `samples` rays that arrive: no
-noise outside penumbrae.
+14–17). Shadows of points come from maps (`lampshadow`) or one ray, those of what has a size from many
+(`shares`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from imgsynth.batch import RECTANGLE, SPOT
 from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
 from imgsynth.render.environment import from_environment, glimpse, reflectance, spread_light
 from imgsynth.render.finish import Matter
+from imgsynth.render.lampshadow import lamp_share
 from imgsynth.render.lightarrays import FrameLight, Lamp
 from imgsynth.render.polygon import arc_cosine, received, whole
-from imgsynth.render.rays import Spot, blocked, in_the_clear
+from imgsynth.render.rays import Spot
 from imgsynth.render.reflection import INVERSE_PI, lobe_width, power5, reflected, surrounded
+from imgsynth.render.shares import ball_share, jitter, open_share, rectangle_share
 from imgsynth.render.sunshadow import sun_share
 from imgsynth.render.surfaces import Seen, Surface, unit
-from imgsynth.render.texturing import background, hashed
+from imgsynth.render.texturing import background
 
 wp.set_module_options(OPTIONS)
 
@@ -32,34 +34,6 @@ KIND_SPOT = wp.constant(SPOT)
 KIND_RECTANGLE = wp.constant(RECTANGLE)
 SUN = wp.constant(1 << 20)  # numbers of no lamp
 AROUND = wp.constant((1 << 20) + 1)
-GOLDEN = wp.constant(0.618033989)
-GOLDEN_COSINE = wp.constant(-0.737368878)  # of the golden angle, 137.5°
-GOLDEN_SINE = wp.constant(0.675490294)
-
-
-@wp.func
-def around(u: float) -> wp.vec2:
-    """A unit vector for u in [0, 1), once around: along a diamond, so without the C library's sine."""
-    t = 4.0 * u
-    x = wp.abs(t - 2.0) - 1.0
-    y = wp.where(t < 2.0, 1.0 - wp.abs(t - 1.0), wp.abs(t - 3.0) - 1.0)
-    return wp.vec2(x, y) * (1.0 / wp.sqrt(x * x + y * y))
-
-
-@wp.func
-def across(toward: wp.vec3) -> wp.vec3:
-    """A unit vector across a unit vector."""
-    axis = wp.where(wp.abs(toward[2]) < 0.9, wp.vec3(0.0, 0.0, 1.0), wp.vec3(1.0, 0.0, 0.0))
-    return unit(wp.cross(axis, toward))
-
-
-@wp.func
-def jitter(pixel: wp.vec2, seed: wp.uint32, which: int) -> wp.vec2:
-    """Two numbers in [0, 1) of a pixel and a lamp."""
-    x = int(wp.floor(pixel[0]))
-    y = int(wp.floor(pixel[1]))
-    salt = seed + wp.uint32(2 * which)
-    return wp.vec2(hashed(x, y, salt), hashed(x, y, salt + wp.uint32(1)))
 
 
 @wp.func
@@ -94,87 +68,30 @@ def disc_light(m: Matter, n: wp.vec3, v: wp.vec3, toward: wp.vec3, radius: float
 
 
 @wp.func
-def ball_share(
-    geo: Geometry, view: View, frame: FrameData, light: FrameLight, spot: Spot, to: wp.vec3, radius: float,
-    at: wp.vec2,
-) -> float:  # fmt: skip
-    """Share of a ball of `radius` at spot + to that is seen: rays to a disc across, on Vogel's spiral.
-
-    `at` turns the spiral and moves it along itself.
+def reach(lamp: Lamp, spot: Spot, n: wp.vec3) -> float:
+    """What is left of a point's or spot's intensity, nothing before it, on a surface of normal n: 1/m²; 0
+    where none of it falls on the lit side.
     """
-    if radius <= 0.0:
-        return wp.where(blocked(geo, view, frame, light, spot, to), 0.0, 1.0)
-    if in_the_clear(view, frame, light, spot, to, radius):
-        return 1.0
-    count = view.lighting.samples
-    toward = unit(to)
-    x = across(toward)
-    y = wp.cross(toward, x)
-    turn = around(at[0])
-    seen = float(0.0)
-    for i in range(count):
-        r = radius * wp.sqrt((float(i) + at[1]) / float(count))
-        if not blocked(geo, view, frame, light, spot, to + (x * turn[0] + y * turn[1]) * r):
-            seen += 1.0
-        turn = wp.vec2(
-            turn[0] * GOLDEN_COSINE - turn[1] * GOLDEN_SINE, turn[0] * GOLDEN_SINE + turn[1] * GOLDEN_COSINE
-        )
-    return seen / float(count)
-
-
-@wp.func
-def rectangle_share(
-    geo: Geometry, view: View, frame: FrameData, light: FrameLight, lamp: Lamp, spot: Spot, n: wp.vec3,
-    at: wp.vec2,
-) -> float:  # fmt: skip
-    """Share of a rectangle's light on a surface of normal n that arrives: rays to a Fibonacci lattice on it,
-    moved by `at`, each weighted by the light of its place.
-    """
-    middle = lamp.position - spot.at
-    if in_the_clear(view, frame, light, spot, middle, wp.length(lamp.half)):
-        return 1.0
-    count = view.lighting.samples
-    total = float(1.0e-30)
-    seen = float(0.0)
-    for i in range(count):
-        u = (float(i) + 0.5) / float(count) + at[0]
-        w = float(i) * GOLDEN + at[1]
-        u = 2.0 * (u - wp.floor(u)) - 1.0
-        w = 2.0 * (w - wp.floor(w)) - 1.0
-        to = middle + lamp.across * (u * lamp.half[0]) + lamp.upward * (w * lamp.half[1])
-        far = wp.dot(to, to)
-        weight = wp.max(wp.dot(n, to), 0.0) * wp.max(-wp.dot(lamp.direction, to), 0.0) / (far * far)
-        if weight > 0.0:
-            total += weight
-            if not blocked(geo, view, frame, light, spot, to):
-                seen += weight
-    return seen / total
-
-
-@wp.func
-def from_ball(
-    geo: Geometry, view: View, frame: FrameData, light: FrameLight, lamp: Lamp, spot: Spot, m: Matter,
-    n: wp.vec3, v: wp.vec3, at: wp.vec2,
-) -> wp.vec3:  # fmt: skip
-    """Light of a point or spot lamp reflected to v."""
     to = lamp.position - spot.at
     far2 = wp.dot(to, to)
-    far = wp.sqrt(far2)
-    toward = to * (1.0 / wp.max(far, 1.0e-9))
-    nl = wp.dot(n, toward)
+    toward = to * (1.0 / wp.max(wp.sqrt(far2), 1.0e-9))
+    if wp.dot(n, toward) <= 0.0:
+        return 0.0
     strength = 1.0 / wp.max(far2, 1.0e-12)
     if lamp.kind == KIND_SPOT:
         beyond = lamp.cone[1] - arc_cosine(-wp.dot(toward, lamp.direction))
         strength = strength * wp.clamp(beyond / wp.max(lamp.cone[1] - lamp.cone[0], 1.0e-6), 0.0, 1.0)
-    if nl <= 0.0 or strength <= 0.0:
-        return wp.vec3(0.0, 0.0, 0.0)
-    if lamp.shadows == 1:
-        strength = strength * ball_share(geo, view, frame, light, spot, to, lamp.half[0], at)
-        if strength <= 0.0:
-            return wp.vec3(0.0, 0.0, 0.0)
-    return disc_light(
-        m, n, v, toward, lamp.half[0] / wp.max(far, lamp.half[0] + 1.0e-9), lamp.radiant * strength
-    )
+    return strength
+
+
+@wp.func
+def from_ball(lamp: Lamp, spot: Spot, m: Matter, n: wp.vec3, v: wp.vec3, strength: float) -> wp.vec3:
+    """Light of a point or spot reflected to v, `strength` of it (see `reach`) arriving."""
+    to = lamp.position - spot.at
+    far = wp.sqrt(wp.dot(to, to))
+    toward = to * (1.0 / wp.max(far, 1.0e-9))
+    radius = lamp.half[0] / wp.max(far, lamp.half[0] + 1.0e-9)
+    return disc_light(m, n, v, toward, radius, lamp.radiant * strength)
 
 
 @wp.func
@@ -232,55 +149,6 @@ def from_rectangle(
 
 
 @wp.func
-def radiance_around(view: View, frame: FrameData, light: FrameLight, d: wp.vec3, rough: float) -> wp.vec3:
-    """Ambient radiance and the environment's, averaged under a lobe, in direction d (unit, camera frame)."""
-    out = frame.ambient
-    if light.environment >= 0:
-        out += glimpse(view, light.environment, light.map_from_camera * d, rough) * light.environment_scale
-    return out
-
-
-@wp.func
-def open_share(
-    geo: Geometry, view: View, frame: FrameData, light: FrameLight, spot: Spot, n: wp.vec3, at: wp.vec2
-) -> wp.vec3:
-    """Share of the light from around, on a surface of normal n, that no object and no ground stands before.
-
-    Rays by the cosine's density on Vogel's spiral; each counts what comes from there, so an obstacle before a
-    bright part of the sky takes more away. Objects that hide less than a 500th of the light are passed over.
-    """
-    one = wp.vec3(1.0, 1.0, 1.0)
-    clear = bool(light.ground == 0 or spot.row >= view.rows)
-    for r in range(frame.first_row, frame.last_row):
-        if clear:
-            o = view.lighting.occluders[r]
-            away = o.center - spot.at
-            if wp.dot(n, away) > -o.radius and o.radius * o.radius * 500.0 > wp.dot(away, away):
-                clear = False
-    if clear:
-        return one
-    count = view.lighting.samples
-    x = across(n)
-    y = wp.cross(n, x)
-    turn = around(at[0])
-    total = one * 1.0e-12
-    seen = one * 1.0e-12
-    for i in range(count):
-        r2 = (float(i) + at[1]) / float(count)
-        radius = wp.sqrt(r2)
-        d = x * (turn[0] * radius) + y * (turn[1] * radius) + n * wp.sqrt(wp.max(1.0 - r2, 1.0e-4))
-        weight = radiance_around(view, frame, light, d, 0.7)
-        total += weight
-        if not blocked(geo, view, frame, light, spot, d * light.far):
-            seen += weight
-        turn = wp.vec2(
-            turn[0] * GOLDEN_COSINE - turn[1] * GOLDEN_SINE, turn[0] * GOLDEN_SINE + turn[1] * GOLDEN_COSINE
-        )
-    share = wp.cw_div(seen, total)
-    return one + (share - one) * light.occlusion
-
-
-@wp.func
 def from_around(
     view: View, frame: FrameData, light: FrameLight, m: Matter, n: wp.vec3, v: wp.vec3
 ) -> wp.vec3:
@@ -289,30 +157,35 @@ def from_around(
     out = surrounded(m, nv, frame.ambient)
     if light.environment >= 0:
         mirrored = light.map_from_camera * (n * (2.0 * wp.dot(n, v)) - v)
-        gloss = glimpse(view, light.environment, unit(mirrored), m.rough)
-        wide = spread_light(view, light.environment, light.map_from_camera * n)
-        out += from_environment(m, reflectance(view, nv, m.rough), gloss, wide) * light.environment_scale
+        gloss = glimpse(
+            view.lighting.environments, view.lighting.levels, light.environment, unit(mirrored), m.rough
+        )
+        wide = spread_light(
+            view.lighting.environments, view.lighting.levels, light.environment, light.map_from_camera * n
+        )
+        out += (
+            from_environment(m, reflectance(view.lighting.shades, nv, m.rough), gloss, wide)
+            * light.environment_scale
+        )
     return out
 
 
 @wp.func
-def from_sun(
-    geo: Geometry, view: View, frame: FrameData, light: FrameLight, surface: Surface, spot: Spot, m: Matter,
-    n: wp.vec3, v: wp.vec3, at: wp.vec2,
-) -> wp.vec3:  # fmt: skip
-    """Sunlight reflected to v: shadows from the map where the sun is a point, by rays where it is a disc."""
+def sun_falls(frame: FrameData, n: wp.vec3) -> bool:
+    """Whether a sun shines on the lit side of a surface of normal n."""
     sun = frame.irradiance
-    if wp.dot(n, frame.sun) <= 0.0 or sun[0] + sun[1] + sun[2] <= 0.0:
-        return wp.vec3(0.0, 0.0, 0.0)
-    share = float(1.0)
-    if light.sun_shadows == 1 and light.sun_radius > 0.0:
-        reach = light.far * light.sun_radius
-        share = ball_share(geo, view, frame, light, spot, frame.sun * light.far, reach, at)
-    elif frame.shadow_base >= wp.int64(0):
-        share = sun_share(geo, view, frame, surface, spot.row, spot.at)
-    if share <= 0.0:
-        return wp.vec3(0.0, 0.0, 0.0)
-    return disc_light(m, n, v, frame.sun, light.sun_radius, sun * share)
+    return wp.dot(n, frame.sun) > 0.0 and sun[0] + sun[1] + sun[2] > 0.0
+
+
+@wp.func
+def spot_of(seen: Seen, surface: Surface, v: wp.vec3, at: wp.vec3) -> Spot:
+    """The lit point `at` of a surface seen from v."""
+    spot = Spot()
+    spot.at = at
+    spot.row = seen.row
+    spot.face = unit(surface.face_normal)
+    spot.face = spot.face * wp.where(wp.dot(spot.face, v) < 0.0, -1.0, 1.0)
+    return spot
 
 
 @wp.func
@@ -330,22 +203,81 @@ def lit(
 ) -> wp.vec3:
     """Radiance towards the camera from all light of a scene; the arguments are those of `sunlit`."""
     light = view.lighting.frames[frame.number]
-    spot = Spot()
-    spot.at = at
-    spot.row = seen.row
-    spot.face = unit(surface.face_normal)
-    spot.face = spot.face * wp.where(wp.dot(spot.face, v) < 0.0, -1.0, 1.0)
+    spot = spot_of(seen, surface, v, at)
     out = from_around(view, frame, light, m, n, v)
     if light.occlusion > 0.0:
         out = wp.cw_mul(out, open_share(geo, view, frame, light, spot, n, jitter(pixel, light.seed, AROUND)))
-    out += from_sun(geo, view, frame, light, surface, spot, m, n, v, jitter(pixel, light.seed, SUN))
+    if sun_falls(frame, n):
+        share = float(1.0)
+        if light.sun_shadows == 1 and light.sun_radius > 0.0:
+            to = frame.sun * light.far
+            place = jitter(pixel, light.seed, SUN)
+            share = ball_share(geo, view, frame, light, spot, to, light.far * light.sun_radius, place)
+        elif frame.shadow_base >= wp.int64(0):
+            share = sun_share(geo, view, frame, surface, spot.row, spot.at)
+        if share > 0.0:
+            out += disc_light(m, n, v, frame.sun, light.sun_radius, frame.irradiance * share)
     for i in range(light.first_lamp, light.last_lamp):
         lamp = view.lighting.lamps[i]
         place = jitter(pixel, light.seed, i - light.first_lamp)
         if lamp.kind == KIND_RECTANGLE:
             out += from_rectangle(geo, view, frame, light, lamp, spot, m, n, v, place)
         else:
-            out += from_ball(geo, view, frame, light, lamp, spot, m, n, v, place)
+            strength = reach(lamp, spot, n)
+            if strength > 0.0 and lamp.shadows == 1:
+                to = lamp.position - spot.at
+                if lamp.last_map > lamp.first_map:
+                    strength = strength * lamp_share(geo, view, light, lamp, spot, to)
+                else:
+                    strength = strength * ball_share(geo, view, frame, light, spot, to, lamp.half[0], place)
+            if strength > 0.0:
+                out += from_ball(lamp, spot, m, n, v, strength)
+    return out + m.emission
+
+
+@wp.func
+def lit_by_maps(
+    geo: Geometry,
+    view: View,
+    frame: FrameData,
+    seen: Seen,
+    surface: Surface,
+    m: Matter,
+    n: wp.vec3,
+    v: wp.vec3,
+    at: wp.vec3,
+    pixel: wp.vec2,
+) -> wp.vec3:
+    """What `lit` gives where nothing asks for rays and no lamp is a rectangle, several times as fast.
+
+    It is inlined, so that no structs are copied for each call, as long as it stays small: the sun and the
+    lamps share one loop and one reflection.
+    """
+    light = view.lighting.frames[frame.number]
+    spot = spot_of(seen, surface, v, at)
+    out = from_around(view, frame, light, m, n, v)
+    for i in range(light.first_lamp - 1, light.last_lamp):
+        strength = float(0.0)
+        toward = frame.sun
+        radiant = frame.irradiance
+        radius = light.sun_radius
+        if i < light.first_lamp:
+            if sun_falls(frame, n):
+                strength = 1.0
+                if frame.shadow_base >= wp.int64(0):
+                    strength = sun_share(geo, view, frame, surface, spot.row, spot.at)
+        else:
+            lamp = view.lighting.lamps[i]
+            to = lamp.position - spot.at
+            far = wp.sqrt(wp.dot(to, to))
+            toward = to * (1.0 / wp.max(far, 1.0e-9))
+            radiant = lamp.radiant
+            radius = lamp.half[0] / wp.max(far, lamp.half[0] + 1.0e-9)
+            strength = reach(lamp, spot, n)
+            if strength > 0.0 and lamp.last_map > lamp.first_map:
+                strength = strength * lamp_share(geo, view, light, lamp, spot, to)
+        if strength > 0.0:
+            out += disc_light(m, n, v, toward, radius, radiant * strength)
     return out + m.emission
 
 
@@ -355,5 +287,8 @@ def surroundings(geo: Geometry, view: View, frame: FrameData, x: float, y: float
     light = view.lighting.frames[frame.number]
     if light.visible == 1 and light.environment >= 0:
         d = light.map_from_camera * unit(frame.camera_ray * looked)
-        return glimpse(view, light.environment, d, 0.0) * light.environment_scale
+        return (
+            glimpse(view.lighting.environments, view.lighting.levels, light.environment, d, 0.0)
+            * light.environment_scale
+        )
     return background(geo, view, frame, x, y)

@@ -22,19 +22,16 @@ from numpy.typing import NDArray
 from imgsynth.batch import F64, I64, SceneBatch
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import AmodalMasks, Buffers
-from imgsynth.render import amodal, finishes, lightdata, setup
-from imgsynth.render.arrays import FrameData, Geometry, Placement, Row, Target, View, pack
-from imgsynth.render.curved import rasterize_bent
+from imgsynth.render import amodal, finishes, lightdata, setup, shadows
+from imgsynth.render.arrays import FrameData, Geometry, Row, View, pack
 from imgsynth.render.finish import plain_matter, rich_matter
 from imgsynth.render.lenses import Lenses
 from imgsynth.render.memory import Memory
+from imgsynth.render.passes import Passes
 from imgsynth.render.projection import projected_boxes
 from imgsynth.render.shading import BOTH, COLORS, LABELS, backdrop, shade_kernel, sunlit
-from imgsynth.render.sunshadow import TILE, tile_heights
-from imgsynth.render.visibility import COLOR, LABEL, SHADOW, SILHOUETTE, project, rasterize
+from imgsynth.render.visibility import COLOR, LABEL, SILHOUETTE
 
-BLOCK = 64
-"""Triangles (or vertices) that one CPU work item walks through; a GPU gets one each."""
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -124,7 +121,7 @@ class RasterRenderer:
         faces = np.diff(batch.meshes.face_start)[batch.instances.mesh].sum() / max(len(batch), 1)
         return float(
             pixels * (8 if batch.cameras.lens is None else 24) * (k * k + (k > 1))
-            + 4 * shadow * shadow * bool(batch.lights.shadows.any())
+            + 4 * shadow * shadow * (bool(batch.lights.shadows.any()) + lightdata.lamp_maps(batch))
             + 30 * faces
         )
 
@@ -153,21 +150,22 @@ class _Round:
         out: _Out,
         grid: tuple[int, int],
         shadow: int,
-        occluders: tuple[Any, list[Any], F64] | None,
+        occluders: lightdata.Occluders | None,
     ):
         self.occluders = occluders
         self.clock = time.perf_counter()
         self.renderer, self.mem, self.run, self.out = renderer, renderer.memory, run, out
         self.k, self.detail = grid
         self.shadow, self.size = shadow, run.batch.size
-        self.block = BLOCK if self.mem.cpu else 1
+        self.passes = Passes(self.mem)
         self.tables = setup.tables(run)
         self.frame = self.tables.frame
         self.count = len(self.frame)
         self.lenses = Lenses(self.mem, run.batch.cameras, slice(run.lo, run.hi))
         self.bent = self.lenses.of_frame[self.frame] >= 0  # rows
         self.geo = geo
-        geo.rows = self.mem.up(pack(Row, **setup.row_fields(run, self.tables)), Row)
+        self.fields = setup.row_fields(run, self.tables)
+        geo.rows = self.mem.up(pack(Row, **self.fields), Row)
         geo.slot_materials = self.mem.up(self.tables.slot_materials, wp.int32)
 
     def draw(self) -> _Round:
@@ -201,50 +199,25 @@ class _Round:
         self.renderer.stages[name] = self.renderer.stages.get(name, 0.0) + now - self.clock
         self.clock = now
 
-    def _launch(self, kernel: Any, count: int, inputs: list[Any]) -> None:
-        if count:
-            wp.launch(kernel, dim=count, inputs=inputs, device=self.mem.device)
-
-    def _project(self, perspective: int, name: str) -> tuple[Any, F64, NDArray[np.int32]]:
-        """Projected vertices, (R, 4) bounds and (R,) flags of rows with vertices before the near plane."""
-        mem, counts = self.mem, self.tables.vertices
-        projected = mem.scratch(name, int(counts.sum()), wp.vec3d)
-        box = mem.up(np.tile(np.array([1e300, 1e300, -1e300, -1e300]), (self.count, 1)), wp.float64)
-        behind = mem.up(np.zeros(self.count, np.int32), wp.int32)
-        items = setup.blocks(counts, np.ones(self.count, bool), self.block)
-        self._launch(
-            project, len(items), [self.geo, mem.up(items, wp.vec3i), perspective, projected, box, behind]
-        )
-        return projected, mem.down(box), mem.down(behind)
-
     def _project_camera(self) -> F64:
         """(R, 4) exact projected boxes, NaN where nothing lies before the near plane."""
-        self.projected, box, behind = self._project(1, "projected")
+        self.projected, box, behind = self.passes.project(self.geo, self.tables.vertices, True, "projected")
         cut = np.flatnonzero((behind != 0) | self.bent)
         if len(cut):
             box[cut] = projected_boxes(self.run.batch, cut + self.run.rows.start)
         return box
 
-    def _target(self, mode: int, **places: Any) -> Any:
-        target: Any = Target()
-        target.mode, target.perspective = mode, int(mode != SHADOW)
-        target.places = self.mem.up(pack(Placement, **places), Placement)
-        return target
-
-    def _rasterize(self, target: Any, keep: NDArray[np.bool_], projected: Any, bent: Any = None) -> None:
-        """Draw rows into a target: straight, or through their lenses."""
-        items = self.mem.up(setup.blocks(self.tables.triangles, keep, self.block), wp.vec3i)
-        if bent is None:
-            self._launch(rasterize, len(items), [self.geo, target, items, projected])
-        else:
-            self._launch(rasterize_bent, len(items), [self.geo, target, bent, items, projected])
+    def _rasterize(self, target: Any, keep: NDArray[np.bool_], bent: Any = None) -> None:
+        """Draw rows as the camera sees them into a target: straight, or through their lenses."""
+        self.passes.rasterize(self.geo, target, self.tables.triangles, keep, self.projected, bent)
 
     def _visibility(self, mode: int, k: int, start: I64) -> tuple[Any, Any]:
         """Keys of k×k samples a pixel and, for LABEL, the amodal windows' bytes."""
         height, width = self.size
         samples = height * width * k * k
-        target = self._target(
+        target = self.passes.target(
             mode,
+            True,
             base=self.frame * samples,
             map=np.tile([k, 0.0, k, 0.0], (self.count, 1)),
             columns=np.full(self.count, width * k),
@@ -254,10 +227,10 @@ class _Round:
         )
         target.keys = self.mem.scratch(f"keys{mode}", self.run.frames * samples, wp.uint64, EMPTY)
         target.marks = self.mem.scratch("marks", int(start[-1]) if mode == LABEL else 0, wp.uint8, 0)
-        self._rasterize(target, (self.sizes > 0) & ~self.bent, self.projected)
+        self._rasterize(target, (self.sizes > 0) & ~self.bent)
         if self.lenses.count:
             bent = self.lenses.samples(self.frame, self.size, k)
-            self._rasterize(target, (self.sizes > 0) & self.bent, self.projected, bent)
+            self._rasterize(target, (self.sizes > 0) & self.bent, bent)
         return target.keys, target.marks
 
     def _outside(self) -> F64:
@@ -273,12 +246,12 @@ class _Round:
             "lines": grids.extent[:, 1],
             "window": grids.frame,
         }
-        target = self._target(SILHOUETTE, **places)
+        target = self.passes.target(SILHOUETTE, True, **places)
         target.marks = self.mem.scratch("outside", int(grids.start[-1]), wp.uint8, 0)
-        self._rasterize(target, rows & ~self.bent, self.projected)
+        self._rasterize(target, rows & ~self.bent)
         if np.any(rows & self.bent):
             bent = self.lenses.grids(self.frame, rows & self.bent, places)
-            self._rasterize(target, rows & self.bent, self.projected, bent)
+            self._rasterize(target, rows & self.bent, bent)
         return grids.areas(self.mem.down(target.marks))
 
     def _view(self) -> Any:
@@ -286,33 +259,17 @@ class _Round:
         view: Any = View()
         view.height, view.width = self.size
         view.rows, view.shadow_size = self.count, self.shadow
-        shadow = self._shadows(view)
+        spheres = None if self.occluders is None else self.occluders.spheres
+        cast = shadows.draw(self.passes, self.run, self.tables, self.fields, self.geo, view, spheres)
         fields = setup.frame_fields(self.run, self.tables, self.lenses.of_frame)
-        view.frames = self.mem.up(pack(FrameData, **fields, **shadow), FrameData)
+        view.frames = self.mem.up(pack(FrameData, **fields, **cast.sun), FrameData)
         self.lighting, self.behind = sunlit, backdrop
         if self.occluders is not None:
-            from imgsynth.render.lighting import lit, surroundings
+            from imgsynth.render.lighting import lit, lit_by_maps, surroundings
 
-            self.lighting, self.behind = lit, surroundings
-            view.lighting = lightdata.lighting(self.mem, self.run, *self.occluders)
+            self.lighting, self.behind = lit if self.occluders.rays else lit_by_maps, surroundings
+            view.lighting = lightdata.lighting(self.mem, self.run, self.occluders, cast)
         return view
-
-    def _shadows(self, view: Any) -> dict[str, Any]:
-        """Draw the shadow maps of `view`; the fields of `FrameData` that say where they are."""
-        run, lights = self.run, self.run.batch.lights
-        if not self.count or not lights.shadows[run.lo : run.hi].any():
-            view.heights = view.tiles = self.mem.scratch("heights", 0, wp.float32)
-            return {"shadow_base": np.full(run.frames, -1)}
-        projected, box, _ = self._project(0, "lit")
-        places, fields = setup.shadow_maps(run, self.frame, box, self.shadow)
-        target = self._target(SHADOW, **places)
-        texels = int((fields["shadow_base"] >= 0).sum()) * self.shadow**2
-        tiles = texels // int(TILE) ** 2
-        target.height = view.heights = self.mem.scratch("heights", texels, wp.float32, -np.inf)
-        view.tiles = self.mem.scratch("tiles", tiles, wp.float32)
-        self._rasterize(target, places["base"] >= 0, projected)
-        self._launch(tile_heights, tiles, [view, view.tiles])
-        return fields
 
     def _shade(self, view: Any, samples: int, detail: int, fills: int) -> None:
         """Launch shading: COLORS, LABELS or BOTH."""
@@ -341,4 +298,4 @@ class _Round:
             self.behind,
             self.lenses.count > 0,
         )
-        self._launch(kernel, cells // span, [self.geo, view, color, *maps, albedo, span])
+        self.passes.launch(kernel, cells // span, [self.geo, view, color, *maps, albedo, span])

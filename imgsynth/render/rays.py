@@ -82,6 +82,25 @@ def stopped(geo: Geometry, view: View, row: int, start: wp.vec3, to: wp.vec3) ->
 
 
 @wp.func
+def leeway(spot: Spot) -> float:
+    """Metres that a point may be off: single precision knows it to some 1e-6 of its distance."""
+    return 2.0e-5 * (wp.length(spot.at) + 1.0e-3)
+
+
+@wp.func
+def past_ground(view: View, light: FrameLight, spot: Spot, to: wp.vec3) -> bool:
+    """Whether the ground lies between a point of an object and spot + to (camera frame)."""
+    if light.ground == 1:
+        gap = leeway(spot)
+        here = light.eye_height + wp.dot(light.up, spot.at)
+        lamp = here + wp.dot(light.up, to)
+        if spot.row < view.rows:
+            if (here < -gap and lamp > 0.0) or (here > gap and lamp < 0.0):
+                return True
+    return False
+
+
+@wp.func
 def blocked(geo: Geometry, view: View, frame: FrameData, light: FrameLight, spot: Spot, to: wp.vec3) -> bool:
     """Whether anything stops the light on the segment from a point to spot + to (camera frame).
 
@@ -89,15 +108,10 @@ def blocked(geo: Geometry, view: View, frame: FrameData, light: FrameLight, spot
     own object: the normal already says how its light fades.
     """
     facing = wp.dot(spot.face, to)
-    # Single precision knows the point to some 1e-6 of its distance.
-    gap = 2.0e-5 * (wp.length(spot.at) + 1.0e-3)
+    gap = leeway(spot)
     start = spot.at + spot.face * wp.where(facing < 0.0, -gap, gap)
-    if light.ground == 1:
-        here = light.eye_height + wp.dot(light.up, spot.at)
-        lamp = here + wp.dot(light.up, to)
-        if spot.row < view.rows:
-            if (here < -gap and lamp > 0.0) or (here > gap and lamp < 0.0):
-                return True
+    if past_ground(view, light, spot, to):
+        return True
     for r in range(frame.first_row, frame.last_row):
         if not (r == spot.row and facing <= 0.0):
             o = view.lighting.occluders[r]

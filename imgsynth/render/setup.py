@@ -210,6 +210,8 @@ def shadow_maps(run: Run, frame: I64, box: F64, size: int) -> tuple[Arrays, Arra
     np.maximum.at(high, frame, box[:, 2:])
     on = lights.shadows[run.lo : run.hi] & np.any(lights.sun_irradiance[run.lo : run.hi] > 0, axis=1)
     on &= np.all(np.isfinite(low), axis=1)
+    if lights.sun_radius is not None:  # a disc's shadows are found by rays
+        on &= lights.sun_radius[run.lo : run.hi] == 0
     low, high = np.where(on[:, None], low, 0.0), np.where(on[:, None], high, 1.0)
     # Half a texel's margin all around, so that the outermost casters still cover texel centres.
     extent = np.maximum(high - low, 1e-9)
