@@ -241,7 +241,7 @@ def test_a_tiny_net_learns_which_half_is_bright():
         images[k, 4 * labels[k] : 4 * labels[k] + 4] = level[k]
     data = DiffusionData(images, labels, ("a", "b"), "halves")
     model = train.train(
-        data, CONFIG, DiffusionTraining(steps=120, batch=16, lr=5e-3, threads=1, guide_at=0), seed=0
+        data, CONFIG, DiffusionTraining(steps=200, batch=32, lr=5e-3, threads=1, guide_at=0), seed=0
     )
     noise = torch.randn((64, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     asked = torch.arange(64) % 2
