@@ -19,7 +19,12 @@ from imgsynth.version import __version__
 FORMAT = 1
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 MAX_BYTES = 4 << 30  # of a weight file
-KINDS = {"classify": "a classifier", "detect": "a detector", "segment": "a detector"}
+KINDS = {
+    "classify": "a classifier",
+    "detect": "a detector",
+    "segment": "a detector",
+    "semantic": "a segmenter of pixels",
+}
 
 
 def save_model(folder: str | Path, net: nn.Module, task: str, about: Mapping[str, Any]) -> None:
@@ -50,7 +55,7 @@ def save_model(folder: str | Path, net: nn.Module, task: str, about: Mapping[str
         raise ModelError(f"{folder}: the model cannot be written: {e}") from e
 
 
-def read_record(folder: str | Path, tasks: Sequence[str] = tuple(KINDS)) -> dict[str, Any]:
+def read_record(folder: str | Path, tasks: Sequence[str] = ("classify", "detect", "segment")) -> dict[str, Any]:
     """model.json of a folder that `save_model` wrote, for a model of one of `tasks`.
 
     Raises:
