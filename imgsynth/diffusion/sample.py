@@ -150,12 +150,15 @@ def sample(
     settings: Sampling | None = None,
     guide_model: Model | None = None,
     layout: F32 | None = None,
+    source: U8 | None = None,
     device: str = "cpu",
     batch: int = BATCH,
 ) -> Samples:
     """Samples `indices` (n,) of `labels` (n,), 0 … K − 1, or K for none; `attempts` (n,) draw them anew.
 
-    `layout` (n, L, H, W) goes to the network as it is. Memory is bounded by `batch`, the number of samples a
+    `layout` (n, L, H, W) goes to the network as it is. With `source` (n, H, W, C) uint8 sampling starts from
+    those images under noise of the first level, and not from noise alone (Meng et al., "SDEdit", 2022, §3):
+    the lower `settings.high`, the more of them stays. Memory is bounded by `batch`, the number of samples a
     call of the network, which is part of what decides the bits.
 
     Raises:
@@ -165,13 +168,14 @@ def sample(
     labels, indices = np.asarray(labels, np.int64), np.asarray(indices, np.int64)
     attempts = np.zeros(len(indices), np.int64) if attempts is None else np.asarray(attempts, np.int64)
     _check(model, labels, indices, attempts, settings, guide_model, layout)
+    _check_source(model, source, len(indices))
     parts = []
     with _one_thread(device), torch.inference_mode():
         for rows, fill in _batches(len(indices), batch):
             at = np.concatenate([rows, np.repeat(rows[-1:], fill)])
             draw = _Draw(model, guide_model, settings, seed, indices[at], attempts[at], labels[at], device)
             maps = None if layout is None else torch.from_numpy(np.ascontiguousarray(layout[at])).to(device)
-            values, margins = draw.run(maps)
+            values, margins = draw.run(maps, None if source is None else source[at])
             parts.append((values[: len(rows)], margins if margins is None else margins[: len(rows)]))
     return _finished(model, indices, attempts, labels, parts)
 
@@ -189,7 +193,7 @@ class _Draw:
     labels: I64
     device: str
 
-    def run(self, layout: Tensor | None) -> tuple[F32, F32 | None]:
+    def run(self, layout: Tensor | None, source: U8 | None = None) -> tuple[F32, F32 | None]:
         """x₀ (n, C, H, W), and with mask bits their estimates from the sample noised again."""
         model, settings = self.model, self.settings
         sigmas, labels = settings.sigmas, torch.from_numpy(self.labels).to(self.device)
@@ -199,6 +203,8 @@ class _Draw:
             guide=None if self.guide is None else self.guide.denoise, layout=layout,
         )  # fmt: skip
         x = sigmas[0] * self.noise("start", shape)
+        if source is not None:
+            x = x + torch.from_numpy(source.transpose(0, 3, 1, 2) / np.float32(127.5) - 1).to(x)
         with self.annealing() as tell:
             x = self.solve(tell(denoise), x, sigmas, shape)
         if model.planes == model.channels:
@@ -269,6 +275,16 @@ def _batches(n: int, batch: int) -> Iterator[tuple[Any, int]]:
     for first in range(0, n, batch):
         rows = np.arange(first, min(first + batch, n))
         yield rows, batch - len(rows)
+
+
+def _check_source(model: Model, source: U8 | None, n: int) -> None:
+    if source is None:
+        return
+    if model.planes != model.channels:
+        raise ModelError("a model that samples masks cannot start from images, which have no bits")
+    wanted = (n, *model.size, model.channels)
+    if source.dtype != np.uint8 or source.shape != wanted:
+        raise ModelError(f"source: expected uint8 {wanted}, got {source.dtype} {source.shape}")
 
 
 def _one_thread(device: str) -> Any:
