@@ -24,7 +24,7 @@ def train(
             metavar="DATA",
             help="Images with a class each, as for `learn`: an imgsynth dataset, an ImageFolder, an .npz "
             "(images, labels), sklearn:digits[:SPLIT], torchvision:NAME:ROOT[:SPLIT]; #train, #validation or "
-            "#test at the end takes a part. With --joint: an imgsynth dataset.",
+            "#test at the end takes a part. With --joint or --layout: an imgsynth dataset.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the model (a diffusers pipeline).")],
@@ -52,6 +52,14 @@ def train(
             metavar="semantic|instance",
             help="Denoise the mask together with the image, so that both are sampled: class ids, or class "
             "and object ids.",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            metavar="semantic,edges,depth,normal",
+            help="Learn to draw an image into such maps of a rendered dataset; `refine` gives it new ones.",
         ),
     ] = None,
     label_dropout: Annotated[
@@ -110,7 +118,7 @@ def train(
             bar(done, total)
 
         result: dict[str, Any] = train_from(
-            data, out=out, settings=settings, preset=preset, objective=objective, joint=joint,
+            data, out=out, settings=settings, preset=preset, objective=objective, joint=joint, layout=layout,
             balance=balance, seed=seed, resume=resume, device=device, progress=progress,
         )  # fmt: skip
     if as_json:

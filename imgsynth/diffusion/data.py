@@ -91,22 +91,20 @@ class DiffusionData:
         return DiffusionData(data.images, data.labels, data.classes, data.name, generation=generation)
 
     @staticmethod
-    def read(
-        spec: str, *, joint: str | None = None, layout: U8 | None = None, layout_names: Sequence[str] = ()
-    ) -> DiffusionData:
-        """Read DATA (`dataset.sources`); with `joint`, an imgsynth dataset with its masks.
+    def read(spec: str, *, joint: str | None = None, layout: Sequence[str] | None = None) -> DiffusionData:
+        """Read DATA (`dataset.sources`); with `joint` or `layout`, an imgsynth dataset with its masks.
 
-        The generation counter of an imgsynth dataset is taken over; other data counts as real. `layout` is
-        given by the caller, a plane set for each image.
+        The generation counter of an imgsynth dataset is taken over; other data counts as real. `layout` are
+        kinds of `layout.KINDS`.
 
         Raises:
-            DataError: data that cannot be read, or has no masks.
+            DataError: data that cannot be read, or has no masks, or lacks a map.
         """
         from imgsynth.dataset.sources import fragment, load
 
         folder = Path(fragment(spec)[0]).expanduser()
         if joint is not None or layout is not None:
-            return _with_masks(folder, spec, joint, layout, tuple(layout_names))
+            return _with_masks(folder, spec, joint, layout)
         more: dict[str, Any] = {}
         if (folder / "dataset.json").is_file():
             from imgsynth.dataset.reader import Dataset
@@ -145,11 +143,10 @@ class DiffusionData:
         return np.asarray(held[self.labels] ** -strength)
 
 
-def _with_masks(
-    folder: Path, spec: str, joint: str | None, layout: U8 | None, layout_names: tuple[str, ...]
-) -> DiffusionData:
-    """An imgsynth dataset with the bits of its masks; of no class where frames show several."""
+def _with_masks(folder: Path, spec: str, joint: str | None, layout: Sequence[str] | None) -> DiffusionData:
+    """An imgsynth dataset with the bits of its masks, or its maps; of no class where frames show several."""
     from imgsynth.dataset.reader import Dataset
+    from imgsynth.diffusion.layout import layout_of, plane_names
 
     if joint not in (*JOINTS, None):
         raise DataError(f"--joint: expected {' or '.join(JOINTS)}, got {joint!r}")
@@ -161,9 +158,11 @@ def _with_masks(
     height, width = dataset.size
     check_memory(folder, (len(dataset), height, width, dataset.header.channels + 16))
     bits = None if joint is None else _bits(dataset, joint)
+    planes = None if layout is None else layout_of(dataset, layout)
+    names = () if layout is None else plane_names(layout, dataset.classes)
     return DiffusionData(
-        dataset.images(), _single_classes(dataset), dataset.classes, folder.resolve().name, bits, layout,
-        layout_names=layout_names, **_lineage(dataset),
+        dataset.images(), _single_classes(dataset), dataset.classes, folder.resolve().name, bits, planes,
+        layout_names=names, **_lineage(dataset),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imgsynth.diffusion.data import JOINTS, DiffusionData
+from imgsynth.diffusion.layout import chosen as chosen_kinds
 from imgsynth.diffusion.settings import PRESETS, DiffusionTraining, suited
 from imgsynth.errors import ImgsynthError
 from imgsynth.learn.settings import check_names
@@ -24,6 +25,7 @@ def train_from(
     preset: str = "small",
     objective: str = "flow",
     joint: str | None = None,
+    layout: str | None = None,
     balance: float = 0.0,
     seed: int = 0,
     resume: bool = False,
@@ -33,12 +35,13 @@ def train_from(
     """Train on DATA, save the model to `out`, and say what was done.
 
     Args:
-        spec: DATA; with `joint`, a dataset of imgsynth with its masks.
+        spec: DATA; with `joint` or `layout`, a dataset of imgsynth with its masks.
         out: folder for the model; while it trains, for the checkpoint.
         settings: of `DiffusionTraining`.
         preset: the network (`settings.PRESETS`).
         objective: what it predicts, flow or v.
         joint: None, "semantic" or "instance": the mask that is denoised with the image.
+        layout: kinds of maps that the model follows, such as "semantic,edges" (`layout.KINDS`).
         balance: how evenly classes are drawn, 0 (as they come) to 1 (equally often).
         seed: of the weights and all draws.
         resume: go on from the checkpoint in `out`.
@@ -54,9 +57,14 @@ def train_from(
         raise ImgsynthError(f"--joint: expected {' or '.join(JOINTS)}, got {joint!r}")
     if not 0 <= balance <= 1:
         raise ImgsynthError(f"--balance: expected a number from 0 to 1, got {balance:g}")
+    if joint is not None and layout is not None:
+        raise ImgsynthError("--joint and --layout: a mask is either sampled or given; choose one of them")
+    kinds = None if layout is None else chosen_kinds(layout)
     _free(out, resume)
-    data = DiffusionData.read(spec, joint=joint)
-    more: dict[str, Any] = {"objective": objective, "mask_bits": data.mask_bits}
+    data = DiffusionData.read(spec, joint=joint, layout=kinds)
+    more: dict[str, Any] = {
+        "objective": objective, "mask_bits": data.mask_bits, "layout_channels": data.layout_channels,
+    }  # fmt: skip
     if objective == "v":
         more["sigma_data"] = round(_spread(data), 4)
     config = suited(data.size, int(data.images.shape[3]), data.classes, preset, **more)

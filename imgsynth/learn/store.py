@@ -55,7 +55,9 @@ def save_model(folder: str | Path, net: nn.Module, task: str, about: Mapping[str
         raise ModelError(f"{folder}: the model cannot be written: {e}") from e
 
 
-def read_record(folder: str | Path, tasks: Sequence[str] = ("classify", "detect", "segment")) -> dict[str, Any]:
+def read_record(
+    folder: str | Path, tasks: Sequence[str] = ("classify", "detect", "segment")
+) -> dict[str, Any]:
     """model.json of a folder that `save_model` wrote, for a model of one of `tasks`.
 
     Raises:
