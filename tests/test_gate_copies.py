@@ -197,6 +197,8 @@ def test_the_audit_needs_a_control(digits):
         Memory.fit(train, held.subset(np.arange(60)))
     with pytest.raises(DataError, match=r"group '1' has images in the training set"):
         Memory.fit(load("sklearn:digits"), held)
+    with pytest.raises(DataError, match="1 groups of held-out images are too few"):
+        Memory.fit(train, held.subset(held.groups.astype(int) == 1))
     with pytest.raises(DataError, match="false alarms"):
         Memory.fit(train, held, false_alarm=0.0)
     with pytest.raises(DataError, match="expected images uint8"):

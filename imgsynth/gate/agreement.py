@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FOLDS = 3
 FALSE_DROP = 0.02
 MOST_CALIBRATING = 6000  # real images of each fold that calibrate its judge
-BATCH = 256
+BATCH = 64  # images a call of a judge, always
 
 Progress = Callable[[int, int, float], None]
 

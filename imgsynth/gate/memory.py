@@ -27,7 +27,7 @@ from imgsynth.gate.signature import Look
 FALSE_ALARM = 0.01
 CONTROLS = 5  # nearest held-out images that a sample's control distance is the mean of
 FLOOR = 0.01  # distances below this are alike: rounding of pixels alone makes as much
-MOST_INNOCENT = 4000  # held-out images that set the threshold: more cost time and change nothing
+MOST_INNOCENT = 2000  # held-out images that set the threshold: more cost time and change nothing
 LEAST_HELD = 50
 
 Progress = Callable[[int, int], None]
@@ -94,8 +94,8 @@ class Memory:
             progress: called with (images done, images in all).
 
         Raises:
-            DataError: fewer than 50 held-out images, or too few for this rate of false alarms; a group that
-                stands in both.
+            DataError: fewer than 50 held-out images, too few for this rate of false alarms, or of too few
+                groups; a group that stands in both.
         """
         if not 0 < false_alarm < 0.5:
             raise DataError(
@@ -112,6 +112,11 @@ class Memory:
         shown = fit_images(look, held_out.images)
         control, train = look.marks(shown), look.marks(fit_images(look, training.images))
         group = np.arange(len(shown)) if held_out.groups is None else _numbers(held_out.groups)
+        if len(shown) - np.bincount(group).max() < CONTROLS:
+            raise DataError(
+                f"{held_out.name}: {len(np.unique(group))} groups of held-out images are too few: each image "
+                f"is compared with {CONTROLS} of other groups"
+            )
         rng = np.random.Generator(np.random.Philox(key=seed))
         rows = np.sort(rng.permutation(len(shown))[:most])
         near = look.nearest(shown[rows], train, progress=progress)
