@@ -88,6 +88,12 @@ def train(
         int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the weights and of every draw.")
     ] = 0,
     device: Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to train.")] = "cpu",
+    real_floor: Annotated[
+        float,
+        typer.Option(
+            "--real-floor", min=0, max=1, help="Least share of images that no model made (docs/gate.md)."
+        ),
+    ] = 0.5,
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Of torch; the same number gives the same bits.")
     ] = 2,
@@ -119,8 +125,10 @@ def train(
 
         result: dict[str, Any] = train_from(
             data, out=out, settings=settings, preset=preset, objective=objective, joint=joint, layout=layout,
-            balance=balance, seed=seed, resume=resume, device=device, progress=progress,
+            balance=balance, seed=seed, resume=resume, device=device, real_floor=real_floor, progress=progress,
         )  # fmt: skip
+    for warning in result["mix"]["warnings"]:
+        say(f"warning: {warning}")
     if as_json:
         return print_json({"model": str(out), **result})
     return say(

@@ -10,7 +10,14 @@ from imgsynth.dataset.sources import load
 from imgsynth.errors import DataError
 from imgsynth.gate.agreement import Agreement, class_thresholds, deal
 from imgsynth.gate.calibration import reliability
-from imgsynth.gate.guard import SelfConsumption, Source, check_mix, generation_after, generation_of
+from imgsynth.gate.guard import (
+    SelfConsumption,
+    Source,
+    check_mix,
+    generation_after,
+    generation_of,
+    sources_of,
+)
 from imgsynth.gate.judge import REASONS, Gate, GateConfig
 
 STEPS = 70
@@ -183,7 +190,7 @@ def test_generations_count_up():
 def test_the_floor_holds():
     real, made = Source("photos", 600), Source("samples", 400, generation=1)
     mix = check_mix([real, made])
-    assert (mix.real_share, mix.generation) == (0.6, 2) and "40.0 %" in mix.warnings[0]
+    assert (mix.real_share, mix.generation) == (0.6, 1) and "40.0 %" in mix.warnings[0]
     assert check_mix([real, Source("renders", 10**6)]).warnings == ()
     assert len(check_mix([Source("p", 55), Source("s", 45, 1)]).warnings) == 2
     with pytest.raises(SelfConsumption, match=r"training: 37\.5 % .* at least 50 % .* fewer of samples"):
@@ -191,7 +198,7 @@ def test_the_floor_holds():
     assert check_mix([Source("photos", 1, 0, 3.0), Source("samples", 10**6, 1, 1.0)]).real_share == 0.75
     with pytest.raises(SelfConsumption, match=r"late is of generation 2.* at most generation 1"):
         check_mix([real, Source("late", 1, generation=2)])
-    assert check_mix([real, Source("late", 1, generation=2)], most=2).generation == 3
+    assert check_mix([real, Source("late", 1, generation=2)], most=2).generation == 2
     assert check_mix([made], floor=0.0).real_share == 0
 
 
@@ -212,3 +219,34 @@ def test_generation_of_data(tmp_path):
     assert generation_of("sklearn:digits:train") == 0
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8), labels=[0, 1])
     assert generation_of(str(tmp_path / "a.npz#train")) == 0
+
+
+def test_a_mixed_file_says_what_it_is_made_of(tmp_path):
+    file = tmp_path / "mixed.npz"
+    arrays = {"images": np.zeros((6, 8, 8), np.uint8), "labels": [0, 1] * 3}
+    np.savez(file, **arrays, source=["real"] * 2 + ["diffusion"] * 3 + ["scene"], weights=[2, 2, 1, 1, 1, 1])
+    (tmp_path / "mixed.json").write_text(
+        json.dumps({"sources": {"diffusion": {"generation": 1}, "scene": {"generation": 0}}})
+    )
+    found = sources_of(str(file), 6)
+    assert {(s.name[-7:-1], s.images, s.generation, s.weight) for s in found} == {
+        ("fusion", 3, 1, 3.0), ("(scene", 1, 0, 1.0), (" (real", 2, 0, 4.0),
+    }  # fmt: skip
+    assert check_mix(found).real_share == 5 / 8 and generation_of(str(file)) == 1
+    (tmp_path / "mixed.json").unlink()  # without its record every source but `real` counts as a model's
+    with pytest.raises(SelfConsumption, match="50 % are needed"):
+        check_mix([*sources_of(str(file), 6), Source("more", 9, 1, 9.0)])
+    assert check_mix(sources_of(str(file), 6)).real_share == 0.5
+    (tmp_path / "mixed.json").write_text("{")
+    with pytest.raises(DataError, match=r"mixed\.json beside it"):
+        sources_of(str(file), 6)
+
+
+def test_diffuse_train_does_not_feed_on_samples_alone(tmp_path):
+    from imgsynth.diffusion.run import train_from
+
+    file = tmp_path / "made.npz"
+    np.savez(file, images=np.zeros((6, 8, 8), np.uint8), labels=[0, 1] * 3, source=["diffusion"] * 6)
+    with pytest.raises(SelfConsumption, match=r"diffuse train: 0\.0 % of the images are real") as error:
+        train_from(str(file), out=tmp_path / "model", settings={})
+    assert not (tmp_path / "model").exists() and error.value.exit_code == 2

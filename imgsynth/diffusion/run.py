@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from imgsynth.diffusion.data import JOINTS, DiffusionData
 from imgsynth.diffusion.layout import chosen as chosen_kinds
 from imgsynth.diffusion.settings import PRESETS, DiffusionTraining, suited
 from imgsynth.errors import ImgsynthError
+from imgsynth.gate.guard import REAL_FLOOR, check_mix, sources_of
 from imgsynth.learn.settings import check_names
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -30,6 +32,7 @@ def train_from(
     seed: int = 0,
     resume: bool = False,
     device: str = "cpu",
+    real_floor: float = REAL_FLOOR,
     progress: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
     """Train on DATA, save the model to `out`, and say what was done.
@@ -46,6 +49,7 @@ def train_from(
         seed: of the weights and all draws.
         resume: go on from the checkpoint in `out`.
         device: cpu, or cuda.
+        real_floor: least share of images that are no model's samples (`gate.guard`).
         progress: as in `train.train`.
 
     Raises:
@@ -62,6 +66,8 @@ def train_from(
     kinds = None if layout is None else chosen_kinds(layout)
     _free(out, resume)
     data = DiffusionData.read(spec, joint=joint, layout=kinds)
+    mix = check_mix(sources_of(spec, len(data)), floor=real_floor, what="diffuse train")
+    data = replace(data, generation=mix.generation)
     more: dict[str, Any] = {
         "objective": objective, "mask_bits": data.mask_bits, "layout_channels": data.layout_channels,
     }  # fmt: skip
@@ -81,7 +87,7 @@ def train_from(
     parameters = sum(p.numel() for p in model.net.parameters())
     return {
         "classes": list(model.classes), "size": list(model.size), "mask_bits": config.mask_bits,
-        "parameters": parameters, "weights": model.hash(), **model.record,
+        "parameters": parameters, "weights": model.hash(), **model.record, "mix": mix.to_json(),
     }  # fmt: skip
 
 

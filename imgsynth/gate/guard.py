@@ -8,10 +8,14 @@ model's sample is among its parents (photographs, renders), else one more than i
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from imgsynth.errors import DataError
 
@@ -38,7 +42,7 @@ class Mix:
     """What a mix amounts to, and what is to be said of it."""
 
     real_share: float  # of generation 0
-    generation: int  # of what is trained on it
+    generation: int  # the greatest among its sources; samples of a model trained on it are of one more
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -97,29 +101,67 @@ def check_mix(
     warnings = []
     if generation:
         warnings.append(
-            f"{100 * (1 - share):.1f} % of the images are samples of a model (generation {generation}); what "
-            f"is trained on them is of generation {generation + 1}"
+            f"{100 * (1 - share):.1f} % of the images are samples of a model (generation {generation}); "
+            f"samples of a model trained on them would be of generation {generation + 1}"
         )
         if share < min(1.0, floor + 0.1):
             warnings.append(f"the real share is {100 * share:.1f} %, close to the floor of {100 * floor:g} %")
-    return Mix(share, generation_after(s.generation for s in sources), tuple(warnings))
+    return Mix(share, generation, tuple(warnings))
 
 
 def generation_of(spec: str) -> int:
-    """Generation of DATA: what dataset.json says of a dataset of imgsynth, else 0 (images of others are taken
-    for real; nothing in their files says otherwise).
+    """Greatest generation of DATA (`sources_of`).
 
     Raises:
-        DataError: a dataset.json that cannot be read.
+        DataError: as `sources_of`.
+    """
+    return max(s.generation for s in sources_of(spec, 1))
+
+
+def sources_of(spec: str, images: int) -> list[Source]:
+    """What DATA of so many images is made of.
+
+    dataset.json says it of a dataset of imgsynth. Of an .npz file its array `source` does, as `augment`
+    writes it (real, or a generator's name) with `weights`, and the record beside it. Other images are taken
+    for real: nothing in their files says otherwise.
+
+    Raises:
+        DataError: a dataset.json, a record or an array that cannot be read.
     """
     from imgsynth.dataset.reader import Dataset
     from imgsynth.dataset.sources import fragment
 
     source, _ = fragment(spec)
     if source.startswith(("sklearn:", "torchvision:")):
-        return 0
-    folder = Path(source).expanduser()
-    return Dataset(folder).header.generation if (folder / "dataset.json").is_file() else 0
+        return [Source(spec, images)]
+    path = Path(source).expanduser()
+    if (path / "dataset.json").is_file():
+        return [Source(spec, images, Dataset(path).header.generation)]
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return _mixed(spec, path, images)
+    return [Source(spec, images)]
+
+
+def _mixed(spec: str, path: Path, images: int) -> list[Source]:
+    """The parts of an .npz file: one, unless its rows say where they come from."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "source" not in arrays:
+                return [Source(spec, images)]
+            names = arrays["source"].astype(str)
+            weights = arrays["weights"] if "weights" in arrays else np.ones(len(names))
+        record = path.with_suffix(".json")
+        made = json.loads(record.read_text())["sources"] if record.is_file() else {}
+        generation = {str(n): int(made[n]["generation"]) if n in made else 1 for n in np.unique(names)}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
+        raise DataError(
+            f"{path}: its array `source`, or {path.stem}.json beside it, is not readable: {e}"
+        ) from e
+    generation["real"] = 0
+    return [
+        Source(f"{spec} ({n})", int((names == n).sum()), generation[str(n)], float(weights[names == n].sum()))
+        for n in np.unique(names)
+    ]
 
 
 def _parts(sources: Sequence[Source], what: str) -> list[float]:
