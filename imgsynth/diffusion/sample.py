@@ -25,7 +25,7 @@ from imgsynth.diffusion.guidance import Annealing, Denoiser, Guidance, annealed,
 from imgsynth.diffusion.solvers import SCHEDULES, SOLVERS, Denoise, heun
 from imgsynth.errors import ModelError
 
-BATCH = 32  # samples a call of the network, always
+BATCH = 64  # samples a call of the network, always; half of that costs a third more a sample at 8 px
 
 
 class Model(Protocol):

@@ -32,7 +32,7 @@ from imgsynth.version import __version__
 Progress = Callable[[int, int], None]  # frames done, frames in all
 
 MOST_DRAWS = 64  # of one frame
-PIXELS_PER_PART = 1 << 20
+PIXELS_PER_PART = 1 << 22
 MOST_FRAMES_PER_PART = 256
 MOST_PARTS = 1 << 20
 
@@ -150,7 +150,8 @@ class _Job:
         }
         spec = {"diffusion": made}
         pixels = model.planes * model.size[0] * model.size[1]
-        part = max(1, min(MOST_FRAMES_PER_PART, PIXELS_PER_PART // pixels) // BATCH) * BATCH
+        fits = max(1, min(MOST_FRAMES_PER_PART, PIXELS_PER_PART // pixels))
+        part = fits // BATCH * BATCH or fits
         if n > MOST_PARTS * part:
             raise ImgsynthError(f"{n} frames are too many for one dataset (at most {MOST_PARTS * part})")
         return Header(
