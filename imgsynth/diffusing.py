@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from imgsynth.console import Bar, JsonOption, print_json, say
+from imgsynth.errors import ImgsynthError
 
 app = typer.Typer(
     help="Labelled images out of noise: train a small diffusion model on labelled images, sample from it.",
@@ -135,3 +136,110 @@ def train(
         f"model in {out}: {result['parameters'] / 1e6:.2g} million weights, {result['images_seen']:,} images "
         f"seen, loss {result['loss']:.4f}"
     )
+
+
+@app.command()
+def sample(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A folder that `diffuse train` made, or a shipped model's name."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The dataset folder to make.")],
+    n: Annotated[int | None, typer.Option("-n", min=1, help="How many images in all.")] = None,
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", min=1, help="How many of each class, in place of -n.")
+    ] = None,
+    classes: Annotated[
+        list[str], typer.Option("--class", metavar="NAME", help="Only this class; repeatable (default: all).")
+    ] = [],  # noqa: B006
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps of the solver (default: 10).")
+    ] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option("--solver", metavar="euler|heun|dpmpp_2m|adams", help="How a step is taken."),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", min=0, help="Weight of guidance (1: none).")
+    ] = None,
+    interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--interval", metavar="LOW HIGH", help="Guide only at noise levels σ of this interval."),
+    ] = None,
+    autoguide: Annotated[
+        bool,
+        typer.Option("--autoguide", help="Guide away from the model's own earlier self, not from no class."),
+    ] = False,
+    cads: Annotated[
+        bool, typer.Option("--cads", help="Noise in the class while the image forms: more variety (CADS).")
+    ] = False,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=2**64 - 1, help="Image i depends on (model, settings, seed, i)."),
+    ] = 0,
+    start: Annotated[
+        int, typer.Option("--start", min=0, help="First image: images start … start + n - 1.")
+    ] = 0,
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            "--gate",
+            metavar="DATA",
+            help="Drop samples whose label is doubted, that copy or that repeat, as judges say that learn "
+            "from DATA, the model's own training images.",
+        ),
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            "--held-out",
+            metavar="DATA",
+            help="Real images the model never saw: without them copies are not sought.",
+        ),
+    ] = None,
+    keep_share: Annotated[
+        float, typer.Option("--keep-share", help="Keep this share of the samples, the surest of each class.")
+    ] = 1.0,
+    device: Annotated[
+        str, typer.Option("--device", metavar="cpu|cuda", help="Where to run the network.")
+    ] = "cpu",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Sample a diffusion model into a labelled dataset.
+
+    The dataset is an ordinary one: verify, learn, score, export and study take it. Each image is a function
+    of (model, settings, class, seed, index), whatever the run it is drawn in. What the gate drops is drawn
+    again; dataset.json counts what was dropped and why.
+    """
+    from imgsynth.diffusion.sampled import GateRequest, sample_dataset
+
+    given = {
+        "steps": steps,
+        "solver": solver,
+        "guidance": guidance,
+        "interval": interval,
+        "cads": cads or None,
+    }
+    if gate is None and (held_out is not None or keep_share != 1):
+        raise ImgsynthError("--held-out and --keep-share belong to a gate: say --gate DATA")
+    with Bar("judges", "steps") as judging, Bar("sampling", "images") as bar:
+        made = sample_dataset(
+            model, out, n=n, per_class=per_class, classes=classes,
+            sampling={name: value for name, value in given.items() if value is not None},
+            autoguide=autoguide, seed=seed, start=start,
+            gate=None if gate is None else GateRequest(gate, held_out, keep_share=keep_share),
+            device=device, resume=resume, progress=bar, judging=judging,
+        )  # fmt: skip
+    if as_json:
+        return print_json(made)
+    say(f"{made['frames']} images in {made['dataset']}")
+    if "filters" in made:
+        counts = made["filters"]
+        why = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason != "drawn" and n)
+        say(f"{counts['drawn']} drawn; dropped: {why or 'none'}")
+    return None

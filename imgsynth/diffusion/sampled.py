@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from imgsynth.diffusion.guidance import Annealing, Guidance
@@ -133,9 +134,29 @@ def settings_of(given: Mapping[str, Any], autoguide: bool = False) -> Sampling:
 
 
 def mechanism_of(model: Diffuser) -> Mechanism:
-    """How the labels of a model's samples come about: masks where it has bits, else its classes."""
-    bits = model.config.mask_bits
-    return Joint(MaskCoding.of(len(model.classes), bits)) if bits else Condition()
+    """How the labels of a model's samples come about: masks where it has bits, else its classes.
+
+    Where the model's record has a `calibration` of its masks' confidences (`x` and `y`, the knots of a rising
+    map), they go through it.
+
+    Raises:
+        ModelError: a calibration that is no such map.
+    """
+    bits, calibration = model.config.mask_bits, model.record.get("calibration")
+    if not bits:
+        return Condition()
+    coding = MaskCoding.of(len(model.classes), bits)
+    if calibration is None:
+        return Joint(coding)
+    try:
+        x, y = (np.asarray(calibration[name], np.float64) for name in ("x", "y"))
+        fine = x.ndim == 1 and x.shape == y.shape and len(x) > 0
+        fine = fine and bool((np.diff(x) > 0).all() and (np.diff(y) >= 0).all() and y[0] >= 0 and y[-1] <= 1)
+    except (TypeError, KeyError, ValueError):
+        fine = False
+    if not fine:
+        raise ModelError("the model's record: calibration: expected x, rising, and y, rising from 0 to 1")
+    return Joint(coding, calibrate=lambda c: np.interp(c, x, y), calibration=dict(calibration))
 
 
 def origin_of(model: Diffuser, name: str) -> Origin:
@@ -161,7 +182,7 @@ def _asked(model: Diffuser, n: int | None, per_class: int | None, names: Sequenc
         raise ImgsynthError("say how many: -n N frames in all, or --per-class K of each class")
     check_names("--class", names, list(model.classes))
     chosen = tuple(dict.fromkeys(model.classes.index(name) for name in names)) or tuple(range(model.null))
-    if not model.record.get("data", {}).get("classed", True):
+    if not model.record.get("data", {}).get("classed", model.config.mask_bits == 0):
         if names or per_class is not None:
             raise ImgsynthError("this model was trained without a class an image: say -n, and no classes")
         chosen = (model.null,)
