@@ -36,8 +36,8 @@ def train(
         str,
         typer.Option(
             "--preset",
-            metavar="tiny|small|medium|large",
-            help="Network: 0.8, 1.3, 3 or 17 million weights; the first two suit two cores.",
+            metavar="tiny|small|large",
+            help="Network: 0.8, 3 or 17 million weights; the first two suit two cores.",
         ),
     ] = "small",
     objective: Annotated[

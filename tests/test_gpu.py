@@ -27,3 +27,22 @@ def test_cuda_draws_what_the_cpu_draws(name):
     if name == "dice":  # a digit's samples are black or white: one that differs shows as 16
         difference = np.abs(cpu.images.astype(int) - cuda.images.astype(int)).max(-1)
         assert np.mean(difference <= 2) >= 0.999
+
+
+@pytest.mark.gpu
+def test_a_diffusion_model_trains_on_cuda_from_the_same_draws():
+    import torch
+
+    from imgsynth.diffusion.data import DiffusionData
+    from imgsynth.diffusion.settings import DiffusionTraining, suited
+    from imgsynth.diffusion.train import train
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
+    data = DiffusionData(images, np.arange(16) % 2, ("a", "b"), "some")
+    config = suited((8, 8), 1, ("a", "b"), "tiny")
+    settings = DiffusionTraining(steps=3, batch=8, threads=1, precision="fp32")
+    cpu, cuda = (train(data, config, settings, seed=0, device=device) for device in ("cpu", None))
+    assert cuda.device.type == "cpu"  # a model comes back to where it is saved from
+    assert cuda.record["loss"] == pytest.approx(cpu.record["loss"], rel=1e-2)

@@ -267,8 +267,11 @@ def _check(data: DiffusionData, config: DiffuserConfig) -> None:
 def _accelerator(device: str | None) -> Any:
     """accelerate's word on where to train: the CPU where that was asked for, else the best there is."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
-    return Accelerator(cpu=device == "cpu")
+    # It remembers the first device and precision of the process; ours are this training's own.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device == "cpu", mixed_precision="no")
 
 
 def _optimiser(net: nn.Module, settings: DiffusionTraining) -> torch.optim.AdamW:
