@@ -126,7 +126,8 @@ def train(
 
         result: dict[str, Any] = train_from(
             data, out=out, settings=settings, preset=preset, objective=objective, joint=joint, layout=layout,
-            balance=balance, seed=seed, resume=resume, device=device, real_floor=real_floor, progress=progress,
+            balance=balance, seed=seed, resume=resume, device=device, real_floor=real_floor,
+            progress=progress,
         )  # fmt: skip
     for warning in result["mix"]["warnings"]:
         say(f"warning: {warning}")
