@@ -134,8 +134,8 @@ def lines(results: dict[str, Any]) -> list[str]:
             f"{name[-40:]:<40}" + "".join(f"{c:>{w}}" for c, w in zip(cells, (22, 24, 10, 10), strict=False))
         )
     if len(results["arms"]) > 2:
-        same = "the same order" if results["fd_ranks_utility"] else "another order"
-        out.append(f"By Fréchet distance the samples stand in {same} than by what they are worth.")
+        same = "the same order as" if results["fd_ranks_utility"] else "another order than"
+        out.append(f"By Fréchet distance the samples stand in {same} by what they are worth.")
     return out
 
 
