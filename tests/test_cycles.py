@@ -60,13 +60,13 @@ def test_masks_agree_on_200_random_scenes():
 
 @needs_bpy
 def test_light_colour_texture_and_background_are_as_they_should_be():
-    """A matte sheet under a sun straight above, a glowing ball, a hole to the background."""
+    """A sheet under a sun straight above, a glowing ball, a hole to the background."""
     image = np.full((8, 8, 4), 255, np.uint8)
     image[:4, :, 1:3] = 0
     ball = Thing(1, pose(None, (0.6, 0, 0.5)), (0.2,) * 3, 1)
     shot = Shot([Thing(0, np.eye(4), (2.0,) * 3, 0), ball], look_at((0, 0, 6), (0, 0, 0), (0, 1, 0)), k=intrinsics(80, (40, 40)),
                 sun_direction=(0, 0, 1), sun=(np.pi, np.pi, np.pi / 2), color_a=(0.1, 0.2, 0.3))  # fmt: skip
-    materials = [Material((0.5, 0.5, 0.5), 0, 1, texture=0), Material((0, 0, 0), 0, 1, emission=(3, 2, 1))]
+    materials = [Material((0.5, 0.5, 0.5), 0, 0.5, texture=0), Material((0, 0, 0), 0, 1, emission=(3, 2, 1))]
     batch = make_batch([shot], [grid_quad(1), icosphere(3)], (40, 40), materials, [image])
     got = CyclesRenderer(16, 2).render(batch)
     raster = RasterRenderer().render(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from imgsynth.batch import F32, F64, SceneBatch
@@ -42,6 +43,19 @@ def at_edges(image: F32) -> F32:
     out[1::2] = image
     out[::2] = (over[:-1] + over[1:]) / 2
     return out
+
+
+def finer(image: F32, least: int) -> F32:
+    """The same map in at least so many rows, bilinear, going on over its poles."""
+    times = -(-least // len(image))
+    if times <= 1:
+        return image
+    far = np.roll(image, image.shape[1] // 2, axis=1)
+    wide = np.concatenate([far[:1], image, far[-1:]])
+    wide = np.concatenate([wide[:, -1:], wide, wide[:, :1]], axis=1)
+    y, x = ((np.arange(n * times, dtype=np.float32) + 0.5) / times + 0.5 for n in image.shape[:2])
+    at_x, at_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    return cv2.remap(wide, at_x, at_y, cv2.INTER_LINEAR).astype(np.float32)
 
 
 def looking(image: F32, direction: F64) -> F64:

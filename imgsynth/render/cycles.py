@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from imgsynth.batch import F32, F64, SceneBatch
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import Buffers
-from imgsynth.render.parts import FrameParts, Part
+from imgsynth.render.around import around, finer, map_from_camera
+from imgsynth.render.dress import Dresser, Worn
+from imgsynth.render.parts import FrameParts
 from imgsynth.render.reference import (
     Cells,
     Mask,
@@ -31,17 +33,19 @@ from imgsynth.render.reference import (
     refuse_unknown,
     silhouettes,
 )
-from imgsynth.render.skins import skin
 
 VARIABLE = "IMGSYNTH_BPY"
+LEAST_ROWS = 256  # of a map: Cycles mixes its first and last row where they meet the poles
 DRIVER = Path(__file__).with_name("cycles_driver.py")
 DRAWN = {
     "": {"indices", "size", "classes", "cameras", "lights", "ground", "backgrounds", "materials", "textures",
          "meshes", "instances", "outputs", "report"},
     "cameras": {"k", "world_from_camera", "near"},
-    "lights": {"sun_direction", "sun_irradiance", "ambient", "shadows", "samples", "seed", "occlusion"},
+    "lights": {"sun_direction", "sun_irradiance", "sun_radius", "ambient", "shadows", "lamps", "samples",
+               "seed", "occlusion", "environments"},
     "materials": {"base_color", "metallic", "roughness", "emission", "texture", "uv_scale", "alpha_cutoff",
-                  "normal_scale", "clearcoat_roughness"},
+                  "normal_texture", "normal_scale", "surface_texture", "emission_texture", "clearcoat",
+                  "clearcoat_roughness", "pattern", "patterns", "layer_range", "layers"},
 }  # fmt: skip
 
 
@@ -105,7 +109,7 @@ class CyclesRenderer:
     def accepts(self, batch: SceneBatch) -> None:
         """Refuse what cannot be drawn. Raises ImgsynthError."""
         refuse_unknown(batch, "cycles", DRAWN)
-        refuse_outputs(batch, "cycles", frozenset())
+        refuse_outputs(batch, "cycles", frozenset(("albedo",)))
         if np.any(batch.cameras.k[:, 0, 1]):
             raise ImgsynthError("--renderer cycles draws no skewed pixels; --renderer raster does")
 
@@ -134,15 +138,20 @@ class CyclesRenderer:
             depth[f][hit] = found[f"{f}.depth"][hit] / frame["unit"]
             normal[f][hit] = _facing(found[f"{f}.normal"], np.array(frame["inverse_k"]))[hit]
             instance[f][hit] = np.rint(found[f"{f}.id"][hit]).astype(np.int32)
+        albedo = None
+        if "albedo" in batch.outputs:
+            albedo = np.zeros((n, h, w, 3), np.float32)
+            for f in range(n):
+                if f"{f}.albedo" in found:
+                    albedo[f] = found[f"{f}.albedo"] * (found[f"{f}.alpha"] > 0.5)[..., None]
         answers = iter(found[f"silhouette.{i}"].astype(bool) for i in range(len(job.requests)))
         shapes = silhouettes(batch, lambda row, cells: next(answers))
-        return Buffers(color, k, depth, normal, instance, shapes.masks, shapes.total, shapes.boxes)
+        return Buffers(color, k, depth, normal, instance, shapes.masks, shapes.total, shapes.boxes, albedo)
 
     def _job(self, batch: SceneBatch, k: int) -> _Job:
-        job = _Job()
+        job, dresser = _Job(), Dresser(batch)
         for f in range(len(batch)):
-            scene = FrameParts(batch, f)
-            job.frames.append(_frame(job, scene, f))
+            job.frames.append(_frame(job, FrameParts(batch, f), dresser))
 
         def ask(row: int, cells: Cells) -> Mask:
             job.requests.append({"frame": int(batch.instances.frame[row]), "row": row, **vars(cells)})
@@ -159,7 +168,7 @@ class CyclesRenderer:
         text = {
             "frames": job.frames, "silhouettes": job.requests, "size": batch.size, "k": k,
             "samples": max(1, -(-self.paths // (k * k))), "max_depth": self.max_depth,
-            "threads": self.threads,
+            "threads": self.threads, "albedo": "albedo" in batch.outputs,
         }  # fmt: skip
         np.savez(path, json=np.frombuffer(json.dumps(text).encode(), np.uint8), **job.arrays)  # type: ignore[arg-type]
 
@@ -174,51 +183,76 @@ class CyclesRenderer:
                 return dict(result)
 
 
-def _frame(job: _Job, scene: FrameParts, f: int) -> dict[str, Any]:
+def _frame(job: _Job, scene: FrameParts, dresser: Dresser) -> dict[str, Any]:
     """One frame's description; its arrays go into the job."""
-    batch = scene.batch
-    camera, lights, size = batch.cameras, batch.lights, batch.size
+    batch, f = scene.batch, scene.frame
+    camera, size = batch.cameras, batch.size
     parts: list[dict[str, Any]] = []
     materials: dict[str, dict[str, Any]] = {}
-    for i, part in enumerate(scene.parts):
-        key = f"{f}.{i}"
+    for i, worn in enumerate(dresser.dress(scene)):
+        part, key = worn.part, f"{f}.{i}"
         for name in ("vertices", "normals", "uv", "faces"):
             job.arrays[f"{key}.{name}"] = getattr(part, name)
-        name = f"{part.material}{'' if part.two_sided else '.closed'}"
-        materials[name] = materials.get(name) or _material(job, batch, part)
+        skin = f"skin{key}" if worn.tailored else f"skin{part.material}"
+        name = f"{skin}{'' if part.two_sided else '.closed'}"
+        materials[name] = materials.get(name) or _material(job, skin, worn)
         identity = int(batch.instances.id[part.row]) if part.row >= 0 else 0
         parts.append({"key": key, "row": part.row, "id": identity, "material": name,
                       "two_sided": part.two_sided})  # fmt: skip
     k = camera.k[f]
-    turn = scene.camera_from_world[:3, :3]
     return {
-        "parts": parts, "materials": materials, "ambient": lights.ambient[f].tolist(), "unit": scene.unit,
-        "sun": lights.sun_irradiance[f].tolist(), "sun_direction": (turn @ lights.sun_direction[f]).tolist(),
+        "parts": parts, "materials": materials, "unit": scene.unit, **_lights(job, scene),
         "near": float(camera.near[f]) * scene.unit, "seed": frame_seed(batch, f),
         "inverse_k": np.linalg.inv(k).tolist(),
         "lens": [float(v) for v in (k[0, 0], k[1, 1], k[0, 2], k[1, 2], size[1], size[0])],
     }  # fmt: skip
 
 
-def _material(job: _Job, batch: SceneBatch, part: Part) -> dict[str, Any]:
-    """A material's numbers; its images go into the job."""
-    if part.material < 0:
-        return {"albedo": [0.0] * 3, "metallic": 0.0, "roughness": 1.0, "emission": [0.0] * 3, "opacity": "",
-                "two_sided": part.two_sided}  # fmt: skip
-    mat, made = batch.materials, skin(batch, part.material)
-    albedo = made.albedo
-    out: dict[str, Any] = {
-        "albedo": albedo[0, 0].tolist(), "metallic": float(mat.metallic[part.material]), "opacity": "",
-        "roughness": float(mat.roughness[part.material]), "emission": mat.emission[part.material].tolist(),
-        "two_sided": part.two_sided,
+def _material(job: _Job, name: str, worn: Worn) -> dict[str, Any]:
+    """A skin's numbers; its pictures go into the job, by name."""
+    skin = worn.skin
+    pictures = {
+        "albedo": skin.albedo, "metallic": skin.metallic, "roughness": skin.roughness, "coat": skin.coat,
+        "emission": skin.emission, "normal": None if skin.normal is None else skin.normal / 2 + 0.5,
+        "opacity": skin.opacity,
     }  # fmt: skip
-    if mat.texture[part.material] >= 0:
-        out["albedo"] = f"albedo{part.material}"
-        job.arrays[out["albedo"]] = albedo.astype(np.float32)
-        if made.opacity is not None:
-            out["opacity"] = f"opacity{part.material}"
-            job.arrays[out["opacity"]] = np.repeat(made.opacity[..., None], 3, 2).astype(np.float32)
+    out: dict[str, Any] = {"two_sided": worn.part.two_sided, "coat_roughness": skin.coat_roughness}
+    for kind, picture in pictures.items():
+        if picture is None:
+            out[kind] = ""
+        elif picture.shape[:2] == (1, 1) and kind not in ("normal", "opacity"):
+            out[kind] = picture[0, 0].tolist()
+        else:
+            out[kind] = f"{name}.{kind}"
+            flat = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+            job.arrays[out[kind]] = flat.astype(np.float32)
     return out
+
+
+def _lights(job: _Job, scene: FrameParts) -> dict[str, Any]:
+    """The light of a frame, in scaled camera coordinates; its map goes into the job."""
+    batch, f = scene.batch, scene.frame
+    lights, turn = batch.lights, scene.camera_from_world[:3, :3]
+    image = around(batch, f)
+    world: dict[str, Any] = {"ambient": image[0, 0].tolist(), "map": ""}
+    if len(image) > 1:
+        world = {"ambient": [0.0] * 3, "map": f"{f}.map", "map_turn": map_from_camera(batch, f).tolist()}
+        job.arrays[world["map"]] = finer(image, LEAST_ROWS)
+    lamps, out = lights.lamps, []
+    for i in np.flatnonzero(lamps.frame == f) if lamps is not None else ():
+        assert lamps is not None
+        place = (turn @ lamps.position[i] + scene.camera_from_world[:3, 3]) * scene.unit
+        along, across = turn @ lamps.direction[i], turn @ lamps.across[i]
+        out.append({
+            "kind": int(lamps.kind[i]), "place": place.tolist(), "along": along.tolist(),
+            "across": across.tolist(), "size": (lamps.size[i] * scene.unit).tolist(),
+            "cone": lamps.cone[i].tolist(), "radiant": lamps.radiant[i].tolist(),
+        })  # fmt: skip
+    radius = 0.0 if lights.sun_radius is None else float(lights.sun_radius[f])
+    return {
+        **world, "sun": lights.sun_irradiance[f].tolist(), "sun_radius": radius,
+        "sun_direction": (turn @ lights.sun_direction[f]).tolist(), "lamps": out,
+    }  # fmt: skip
 
 
 def _facing(normal: F32, inverse_k: F64) -> F64:

@@ -21,6 +21,7 @@ from mathutils.bvhtree import BVHTree
 FLIP = np.array([1.0, -1.0, -1.0])
 SENSOR = 36.0
 BEYOND = 1e-5
+SPOT, RECTANGLE = 1, 2  # kinds of lamps, as in imgsynth.batch
 MOST_LAYERS = 64
 
 
@@ -69,50 +70,71 @@ def image(name: str, pixels: Any) -> Any:
     return made
 
 
-def material(job: Any, name: str, spec: dict[str, Any]) -> Any:
-    """A principled material; closed meshes vanish for camera rays that come from inside."""
+def material(job: Any, name: str, spec: dict[str, Any], bare: bool) -> Any:
+    """A principled material; closed meshes vanish for camera rays that come from inside.
+
+    A bare one shines with its base colour and does nothing else.
+    """
     made = bpy.data.materials.new(name)
     made.use_nodes = True
     nodes, links = made.node_tree.nodes, made.node_tree.links
     bsdf = next(n for n in nodes if n.bl_idname == "ShaderNodeBsdfPrincipled")
-    bsdf.distribution = "GGX"
-    bsdf.inputs["Metallic"].default_value = spec["metallic"]
-    bsdf.inputs["Roughness"].default_value = spec["roughness"]
-    bsdf.inputs["IOR"].default_value = 1.5
-    bsdf.inputs["Emission Color"].default_value = (*spec["emission"], 1.0)
-    bsdf.inputs["Emission Strength"].default_value = 1.0
+    bsdf.distribution = "MULTI_GGX"
 
-    def textured(key: str, interpolation: str) -> Any:
+    def textured(key: str, interpolation: str = "Linear") -> Any:
         node = nodes.new("ShaderNodeTexImage")
         node.image, node.interpolation = image(f"{name}.{key}", job[spec[key]]), interpolation
-        return node
+        return node.outputs["Color"]
 
-    if isinstance(spec["albedo"], str):
-        links.new(textured("albedo", "Linear").outputs["Color"], bsdf.inputs["Base Color"])
+    def put(key: str, socket: str) -> None:
+        if isinstance(spec[key], str):
+            links.new(textured(key), bsdf.inputs[socket])
+        else:
+            value = spec[key]
+            bsdf.inputs[socket].default_value = (*value, 1.0) if isinstance(value, list) else value
+
+    bsdf.inputs["Emission Strength"].default_value = 1.0
+    if bare:
+        put("albedo", "Emission Color")
+        bsdf.inputs["Base Color"].default_value = (0.0, 0.0, 0.0, 1.0)
+        bsdf.inputs["Specular IOR Level"].default_value = 0.0
     else:
-        bsdf.inputs["Base Color"].default_value = (*spec["albedo"], 1.0)
-    alpha = None
-    if spec["opacity"]:
-        alpha = textured("opacity", "Closest").outputs["Color"]
+        bsdf.inputs["IOR"].default_value = bsdf.inputs["Coat IOR"].default_value = 1.5
+        bsdf.inputs["Coat Roughness"].default_value = spec["coat_roughness"]
+        for key, socket in (("albedo", "Base Color"), ("metallic", "Metallic"), ("roughness", "Roughness"),
+                            ("emission", "Emission Color"), ("coat", "Coat Weight")):  # fmt: skip
+            put(key, socket)
+        if spec["normal"]:
+            bumps = nodes.new("ShaderNodeNormalMap")
+            bumps.uv_map = "uv"
+            links.new(textured("normal"), bumps.inputs["Color"])
+            links.new(bumps.outputs["Normal"], bsdf.inputs["Normal"])
+    alpha = textured("opacity", "Closest") if spec["opacity"] else None
     if not spec["two_sided"]:
-        geometry, path = nodes.new("ShaderNodeNewGeometry"), nodes.new("ShaderNodeLightPath")
-        both, rest = nodes.new("ShaderNodeMath"), nodes.new("ShaderNodeMath")
-        both.operation, rest.operation = "MULTIPLY", "SUBTRACT"
-        links.new(geometry.outputs["Backfacing"], both.inputs[0])
-        links.new(path.outputs["Is Camera Ray"], both.inputs[1])
-        rest.inputs[0].default_value = 1.0
-        links.new(both.outputs[0], rest.inputs[1])
-        seen = rest.outputs[0]
-        if alpha is not None:
-            product = nodes.new("ShaderNodeMath")
-            product.operation = "MULTIPLY"
-            links.new(alpha, product.inputs[0])
-            links.new(seen, product.inputs[1])
-            seen = product.outputs[0]
-        alpha = seen
+        alpha = _unseen_from_inside(nodes, links, alpha)
     if alpha is not None:
         links.new(alpha, bsdf.inputs["Alpha"])
     return made
+
+
+def _unseen_from_inside(nodes: Any, links: Any, alpha: Any) -> Any:
+    """`alpha` (None is 1), but 0 for camera rays that meet the back."""
+    geometry, path = nodes.new("ShaderNodeNewGeometry"), nodes.new("ShaderNodeLightPath")
+    both = _math(nodes, links, "MULTIPLY", geometry.outputs["Backfacing"], path.outputs["Is Camera Ray"])
+    seen = _math(nodes, links, "SUBTRACT", 1.0, both)
+    return seen if alpha is None else _math(nodes, links, "MULTIPLY", alpha, seen)
+
+
+def _math(nodes: Any, links: Any, operation: str, *values: Any) -> Any:
+    """The output of a node that calculates with numbers or other nodes' outputs."""
+    node = nodes.new("ShaderNodeMath")
+    node.operation = operation
+    for socket, value in zip(node.inputs, values, strict=False):
+        if isinstance(value, float):
+            socket.default_value = value
+        else:
+            links.new(value, socket)
+    return node.outputs[0]
 
 
 def add_part(job: Any, key: str, spec: dict[str, Any], made: Any) -> None:
@@ -138,8 +160,84 @@ def add_part(job: Any, key: str, spec: dict[str, Any], made: Any) -> None:
     bpy.context.scene.collection.objects.link(thing)
 
 
-def build(job: Any, frame: dict[str, Any]) -> None:
-    """The frame as a Blender scene."""
+def surround(job: Any, frame: dict[str, Any]) -> None:
+    """The light from all around: a colour, or a map."""
+    world = bpy.data.worlds.new("world")
+    bpy.context.scene.world = world
+    world.use_nodes = True
+    nodes, links = world.node_tree.nodes, world.node_tree.links
+    sky = next(n for n in nodes if n.bl_idname == "ShaderNodeBackground")
+    sky.inputs["Color"].default_value = (*frame["ambient"], 1.0)
+    sky.inputs["Strength"].default_value = 1.0
+    if frame["map"]:
+        place, turn = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeMapping")
+        picture = nodes.new("ShaderNodeTexEnvironment")
+        picture.image, picture.interpolation = image("map", job[frame["map"]]), "Linear"
+        matrix = Matrix((np.array(frame["map_turn"]) * FLIP).tolist())
+        turn.inputs["Rotation"].default_value = matrix.to_euler("XYZ")
+        links.new(place.outputs["Generated"], turn.inputs["Vector"])
+        links.new(turn.outputs["Vector"], picture.inputs["Vector"])
+        links.new(picture.outputs["Color"], sky.inputs["Color"])
+
+
+def shine(frame: dict[str, Any]) -> None:
+    """The sun and the lamps."""
+    if any(frame["sun"]):
+        light = bpy.data.lights.new("sun", "SUN")
+        light.energy, light.angle = max(frame["sun"]), 2 * frame["sun_radius"]
+        light.color = [v / light.energy for v in frame["sun"]]
+        set_up(light, np.zeros(3), -np.array(frame["sun_direction"]))
+    for lamp in frame["lamps"]:
+        radiant = max(lamp["radiant"])
+        if radiant <= 0:
+            continue
+        flat = lamp["kind"] == RECTANGLE
+        light = bpy.data.lights.new("lamp", "AREA" if flat else "POINT")
+        light.color = [v / radiant for v in lamp["radiant"]]
+        if flat:
+            light.shape, (light.size, light.size_y) = "RECTANGLE", lamp["size"]
+            light.energy = radiant * np.pi * light.size * light.size_y
+        else:
+            light.shadow_soft_size = lamp["size"][0]
+            light.energy = radiant * frame["unit"] ** 2 * 4 * np.pi
+        if lamp["kind"] == SPOT:
+            narrow(light, *lamp["cone"])
+        set_up(light, np.array(lamp["place"]), np.array(lamp["along"]), np.array(lamp["across"]))
+
+
+def set_up(light: Any, place: Any, along: Any, across: Any = None) -> None:
+    """Put a light where it belongs: it shines along `along`, unseen by the camera."""
+    toward = -along * FLIP  # lamps shine along -z
+    if across is None:
+        across = np.cross([0.0, 1.0, 0.0] if abs(toward[1]) < 0.9 else [1.0, 0.0, 0.0], toward)
+        side = across / np.linalg.norm(across)
+    else:
+        side = across * FLIP
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([side, np.cross(toward, side), toward], 1)
+    pose[:3, 3] = place * FLIP
+    thing = bpy.data.objects.new("light", light)
+    thing.matrix_world = Matrix(pose.tolist())
+    thing.visible_camera = False
+    bpy.context.scene.collection.objects.link(thing)
+
+
+def narrow(light: Any, inner: float, outer: float) -> None:
+    """A point lamp whose light falls off, linear in the angle, between two cones of full angles."""
+    light.use_nodes = True
+    nodes, links = light.node_tree.nodes, light.node_tree.links
+    emission = next(n for n in nodes if n.bl_idname == "ShaderNodeEmission")
+    place, parts = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeSeparateXYZ")
+    links.new(place.outputs["Normal"], parts.inputs[0])
+    angle = _math(nodes, links, "ARCCOSINE", _math(nodes, links, "MULTIPLY", parts.outputs["Z"], -1.0))
+    beyond = _math(nodes, links, "SUBTRACT", outer / 2, angle)
+    share = _math(nodes, links, "DIVIDE", beyond, max((outer - inner) / 2, 1e-6))
+    share = _math(nodes, links, "MINIMUM", _math(nodes, links, "MAXIMUM", share, 0.0), 1.0)
+    links.new(share, emission.inputs["Strength"])
+
+
+def build(job: Any, frame: dict[str, Any], bare: bool = False) -> None:
+    """The frame as a Blender scene; a bare one has no light, its materials shine with their base colour."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
@@ -147,26 +245,11 @@ def build(job: Any, frame: dict[str, Any]) -> None:
     for part in frame["parts"]:
         name = part["material"]
         if name not in made:
-            made[name] = material(job, name, frame["materials"][name])
+            made[name] = material(job, name, frame["materials"][name], bare)
         add_part(job, part["key"], part, made[name])
-    world = bpy.data.worlds.new("world")
-    scene.world = world
-    world.use_nodes = True
-    sky = next(n for n in world.node_tree.nodes if n.bl_idname == "ShaderNodeBackground")
-    sky.inputs["Color"].default_value = (*frame["ambient"], 1.0)
-    sky.inputs["Strength"].default_value = 1.0
-    if any(frame["sun"]):
-        light = bpy.data.lights.new("sun", "SUN")
-        light.energy, light.angle = max(frame["sun"]), 0.0
-        light.color = [v / light.energy for v in frame["sun"]]
-        thing = bpy.data.objects.new("sun", light)
-        toward = np.array(frame["sun_direction"]) * FLIP  # lamps shine along -z
-        side = np.cross([0.0, 1.0, 0.0] if abs(toward[1]) < 0.9 else [1.0, 0.0, 0.0], toward)
-        side /= np.linalg.norm(side)
-        pose = np.eye(4)
-        pose[:3, :3] = np.stack([side, np.cross(toward, side), toward], 1)
-        thing.matrix_world = Matrix(pose.tolist())
-        scene.collection.objects.link(thing)
+    if not bare:
+        surround(job, frame)
+        shine(frame)
     lens = bpy.data.cameras.new("camera")
     fx, fy, cx, cy, width, height = frame["lens"]
     lens.sensor_fit, lens.sensor_width = "HORIZONTAL", SENSOR
@@ -270,6 +353,10 @@ def main(source: str, target: str) -> None:
             out[f"{n}.id"] = seen[index[0]]
             out[f"{n}.normal"] = np.stack([seen[f"Normal.{c}"] for c in "XYZ"], -1) * FLIP
             out[f"{n}.alpha"] = seen["Combined.A"]
+            if text["albedo"]:
+                build(job, frame, bare=True)
+                seen = draw((h, w), 1, 0, 2, True, text["threads"])
+                out[f"{n}.albedo"] = np.stack([seen[f"Combined.{c}"] for c in "RGB"], -1)
     for n, request in enumerate(text["silhouettes"]):
         out[f"silhouette.{n}"] = silhouette(job, text["frames"][request["frame"]], request)
     np.savez(target, **out)
