@@ -160,9 +160,9 @@ class Diffuser:
 def build_net(config: DiffuserConfig) -> UNet2DModel:
     """The UNet of a configuration, its weights drawn from torch's global generator, channels last.
 
-    Two choices are for speed on CPUs with AMX (scripts/bench/diffuser_step.py): groups of at least 16 channels
-    (a norm of 64 × 14 × 14 takes a quarter of the time of one with groups of 8), and attention as plain
-    products of matrices, as torch's fused one is slow backwards there.
+    Two choices are for speed on CPUs with AMX (scripts/bench/diffuser_step.py): groups of at least 16
+    channels, as narrower ones take torch's slow path, and attention as plain products of matrices, as its
+    fused one is slow backwards.
     """
     from diffusers import UNet2DModel
     from diffusers.models.attention_processor import Attention, AttnProcessor
