@@ -40,7 +40,9 @@ def iou(a, b):
     return (a & b).sum() / (a | b).sum()
 
 
-@pytest.mark.parametrize("grid, size", [((16, 16), (128, 128)), ((16, 24), (128, 192)), ((24, 12), (480, 240))])
+@pytest.mark.parametrize(
+    "grid, size", [((16, 16), (128, 128)), ((16, 24), (128, 192)), ((24, 12), (480, 240))]
+)
 def test_masks_are_where_attention_was_planted(grid, size):
     spots = [((0.3, 0.3), 0.2), ((0.65, 0.7), 0.22)]
     cross = {g: planted(g, [disc(g, *s) for s in spots]) for g in (grid, (grid[0] // 2, grid[1] // 2))}
@@ -60,7 +62,10 @@ def test_self_attention_fills_what_the_word_only_touches():
     body, head = disc(grid, (0.5, 0.5), 0.3), disc(grid, (0.4, 0.42), 0.12)
     cross, own = {grid: planted(grid, [head])}, {grid: affinity([body], grid)}
     truth = disc(size, (0.5, 0.5), 0.3)
-    score = {p: iou(masks_of(cross, own, size, TOKENS, MaskSettings(power=p)).semantic[0] == 1, truth) for p in (0, 1, 2)}
+    score = {
+        p: iou(masks_of(cross, own, size, TOKENS, MaskSettings(power=p)).semantic[0] == 1, truth)
+        for p in (0, 1, 2)
+    }
     assert score[0] < 0.3 and score[1] > 0.85 and score[2] > 0.85
 
 
@@ -70,17 +75,31 @@ def test_heat_is_the_affinity_to_the_power_times_the_map():
     own /= own.sum(-1, keepdims=True)
     cross = rng.random((2, 3, 5, 7)).astype(np.float32)
     for power in (0, 1, 3):
-        want = np.stack([np.linalg.matrix_power(own[i].astype(float), power) @ cross[i].reshape(3, -1).T for i in (0, 1)])
+        want = np.stack(
+            [np.linalg.matrix_power(own[i].astype(float), power) @ cross[i].reshape(3, -1).T for i in (0, 1)]
+        )
         got = heat({(5, 7): cross}, {(5, 7): own}, power)
         np.testing.assert_allclose(got, want.transpose(0, 2, 1).reshape(2, 3, 5, 7), atol=1e-6)
-    assert heat({(5, 7): cross, (10, 14): np.full((2, 3, 10, 14), 0.5, np.float32)}, {}, 2).shape == (2, 3, 10, 14)
+    assert heat({(5, 7): cross, (10, 14): np.full((2, 3, 10, 14), 0.5, np.float32)}, {}, 2).shape == (
+        2,
+        3,
+        10,
+        14,
+    )
     with pytest.raises(ImgsynthError, match="no cross-attention"):
         heat({}, {}, 1)
 
 
 @pytest.mark.parametrize(
     "inside, outside, there",
-    [(0.3, 0.01, True), (0.08, 0.02, True), (1 / 77, 1 / 77, False), (0.3, 0.25, False), (0.02, 1e-4, False), (0, 0, False)],
+    [
+        (0.3, 0.01, True),
+        (0.08, 0.02, True),
+        (1 / 77, 1 / 77, False),
+        (0.3, 0.25, False),
+        (0.02, 1e-4, False),
+        (0, 0, False),
+    ],
 )
 def test_presence_is_absolute(inside, outside, there):
     """A flat map, one without contrast, and one that hardly looks at the word at all: no thing, no mask."""
@@ -124,7 +143,9 @@ def test_small_pieces_are_ignored_and_pieces_are_counted():
     assert (found.semantic[0][dot] == IGNORE).all() and (found.semantic[0][big] == 1).mean() > 0.9
     ids, words = pieces(np.array([[1, 0, 2, 2], [0, 1, 0, 2], [-1, 0, 0, 0], [1, 0, 0, 2]], np.int32))
     assert words.tolist() == [1, 1, 2, 2] and ids.max() == 4
-    assert ids[0, 0] == ids[1, 1] and ids[3, 0] != ids[0, 0] and ids[2, 0] == 0 and ids[0, 2] == ids[1, 3] == 3
+    assert (
+        ids[0, 0] == ids[1, 1] and ids[3, 0] != ids[0, 0] and ids[2, 0] == 0 and ids[0, 2] == ids[1, 3] == 3
+    )
 
 
 def test_confidence_falls_with_blur():
@@ -133,7 +154,11 @@ def test_confidence_falls_with_blur():
     grid = (32, 32)
     sharp = np.where(disc(grid, (0.5, 0.5), 0.25), 0.3, 0.01).astype(np.float32)
     said = [
-        float(masks_of({grid: cv2.GaussianBlur(sharp, (0, 0), s)[None, None]}, {}, grid, TOKENS).confidence[0, 0])
+        float(
+            masks_of({grid: cv2.GaussianBlur(sharp, (0, 0), s)[None, None]}, {}, grid, TOKENS).confidence[
+                0, 0
+            ]
+        )
         for s in (0.1, 1, 2, 4)
     ]
     assert said[0] > 0.98 and all(a > b for a, b in pairwise(said)) and said[-1] < 0.9, said
@@ -156,7 +181,9 @@ def test_presence_thresholds_are_recovered():
 @given(seed=st.integers(0, 2**32 - 1), power=st.integers(0, 3), words=st.integers(1, 3))
 def test_whatever_the_attention_the_masks_hold_together(seed, power, words):
     rng = np.random.default_rng(seed)
-    cross = {(6, 9): rng.dirichlet(np.ones(words + 5), 54).T[:words].reshape(1, words, 6, 9).astype(np.float32)}
+    cross = {
+        (6, 9): rng.dirichlet(np.ones(words + 5), 54).T[:words].reshape(1, words, 6, 9).astype(np.float32)
+    }
     own = {(6, 9): rng.dirichlet(np.ones(54), 54)[None].astype(np.float32)}
     found = masks_of(cross, own, (24, 36), words + 5, MaskSettings(power=power, level=1.2, contrast=1.1))
     shown = set(np.unique(found.semantic)) - {0, IGNORE}

@@ -486,3 +486,42 @@ def test_equal_cells_are_one(folder):
     plan = plan_cells(make)
     assert [c.key() for c in plan.real_curve[90]] == [c.key() for c in plan.headline["real"]]
     assert len(plan.cells) == 3 * 2 + 2 * 3 and plan.starts == []
+
+
+def test_a_diffusion_model_is_a_generator_of_a_study(tmp_path, monkeypatch):
+    from imgsynth.study.grounding import grounding
+    from imgsynth.study.progress import Bars
+    from imgsynth.study.sets import gather
+
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "name: s\ndescription: d\ntask: classify\n"
+        "synthetic: {strokes: {scene: digits, count: 20}, diffusion: {model: digits, count: 20, seed: 2}}\n"
+        'real: {train: "sklearn:digits:train", validation: "sklearn:digits:validation", test: "sklearn:digits:test"}\n'
+        'arms: [real, "synthetic:diffusion"]\n'
+    )
+    study = load_study(file)
+    with Bars() as bars:
+        sets = gather(study, Classify(), tmp_path / "out", None, 1, bars)
+        again = gather(study, Classify(), tmp_path / "out", None, 1, bars)
+    drawn = sets.synthetic["diffusion"]
+    assert len(drawn) == 20 and drawn.size == (8, 8) and drawn.counts().tolist() == [2] * 10
+    np.testing.assert_array_equal(again.synthetic["diffusion"].images, drawn.images)
+    said = grounding(study, sets)
+    assert said["synthetic diffusion"] == "what the generator was asked for, not checked"
+    for bad, match in (
+        ("model: digits, count: 3, sampler: sobol", "sampler belongs to a scene"),
+        ("model: digits", "count is missing"),
+        ("model: digits, scene: digits, count: 3", "expected either"),
+    ):
+        file.write_text(
+            "name: s\ndescription: d\ntask: classify\nsynthetic: {" + bad + "}\n"
+            'real: {train: "sklearn:digits:train", validation: "sklearn:digits:validation", test: "sklearn:digits:test"}\n'
+            "arms: [real]\n"
+        )
+        with pytest.raises(SceneError, match=match):
+            load_study(file)
+    text = file.read_text().replace("{model: digits, scene: digits, count: 3}", "{model: digitz, count: 3}")
+    file.write_text(text)
+    with Bars() as bars, pytest.raises(SceneError, match=r"study.yaml:4.*no shipped model 'digitz'"):
+        gather(load_study(file), Classify(), tmp_path / "none", None, 1, bars)

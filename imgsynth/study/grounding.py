@@ -19,7 +19,12 @@ def grounding(study: Study, sets: Sets) -> dict[str, str]:
     """A sentence for each set, under the names of `Sets.named`."""
     out = {}
     for name, source in study.spec.sources().items():
-        held = GROUNDING if source.scene is not None else _recorded(study.locate(source.data or ""))
+        if source.scene is not None:
+            held = GROUNDING
+        elif source.model is not None:
+            held = "condition"  # a study of classes; what samples masks is refused there
+        else:
+            held = _recorded(study.locate(source.data or ""))
         out[called(name)] = source.labels or MEANING.get(held, held)
     for part in REAL:
         out[f"real {part}"] = study.spec.real.labels or "as its files have them, taken as true"

@@ -67,8 +67,8 @@ def gather(
             data.
     """
     real = {part: _read(study, task, getattr(study.spec.real, part), ("real", part)) for part in REAL}
-    if any(source.scene is not None for source in study.spec.sources().values()):
-        with bars.stage("check real sets"):  # before anything is rendered for them
+    if any(source.data is None for source in study.spec.sources().values()):
+        with bars.stage("check real sets"):  # before anything is made for them
             alone = _same_form(study, task, real, {})
             _refuse_leaks(study, task, alone)
             _refuse_cut_groups(study, alone)
@@ -79,8 +79,12 @@ def gather(
             synthetic[name] = _read(study, task, source.data, (*key, "data"))
         else:
             folder = out / (ONE if name == ONE else f"synthetic-{name}")
-            said = bars.counter("render" if name == ONE else f"render {name}", "images")
-            synthetic[name] = _rendered(study, task, source, key, folder, render, workers, said)
+            verb = "sample" if source.model is not None else "render"
+            said = bars.counter(verb if name == ONE else f"{verb} {name}", "images")
+            if source.model is not None:
+                synthetic[name] = _sampled(study, task, source, key, folder, said)
+            else:
+                synthetic[name] = _rendered(study, task, source, key, folder, render, workers, said)
     with bars.stage("check for leaks"):
         sets = _same_form(study, task, real, synthetic)
         _refuse_leaks(study, task, sets)
@@ -135,6 +139,26 @@ def _rendered(
         raise study.error(str(error), *key, "scene") from None
 
 
+def _sampled(
+    study: Study, task: Task, wanted: Synthetic, key: tuple[str, ...], folder: Path, progress: Any
+) -> Any:
+    from imgsynth.diffusion.sampled import sample_dataset
+
+    assert wanted.model is not None
+    try:
+        sample_dataset(
+            study.locate(wanted.model),
+            folder,
+            n=wanted.count,
+            seed=wanted.seed,
+            resume=True,
+            progress=progress,
+        )
+        return replace(task.load(str(folder)), name=f"model {wanted.model}")
+    except ImgsynthError as error:
+        raise study.error(str(error), *key, "model") from None
+
+
 def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[str, Any]) -> Sets:
     """All sets with the classes and in the form of the real training set; says what was changed."""
     model = _with_names(real["train"], [*real.values(), *synthetic.values()])
@@ -144,7 +168,7 @@ def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[s
     everything: list[tuple[tuple[str, ...], Any]] = [(("real", part), data) for part, data in real.items()]
     for name, data in synthetic.items():
         key: tuple[str, ...] = ("synthetic",) if name == ONE else ("synthetic", name)
-        everything.append(((*key, "data" if study.spec.sources()[name].data else "scene"), data))
+        everything.append(((*key, _kind(study.spec.sources()[name])), data))
         shown |= _held(data)
     done = []
     for key, data in everything:
@@ -159,6 +183,11 @@ def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[s
         done.append(conformed)
     train, validation, test, *rest = done
     return Sets(train, validation, test, dict(zip(synthetic, rest, strict=True)), notes)
+
+
+def _kind(source: Synthetic) -> str:
+    """The key that says where a generator's images come from."""
+    return next(k for k in ("scene", "model", "data") if getattr(source, k) is not None)
 
 
 def _with_names(train: Any, others: Sequence[Any]) -> Any:

@@ -37,9 +37,10 @@ MIX = "mix"
 
 
 class Synthetic(Spec):
-    """Where synthetic images come from: a scene to render, or a set at hand."""
+    """Where synthetic images come from: a scene to render, a diffusion model to sample, or a set at hand."""
 
     scene: str | None = None
+    model: str | None = None  # a folder of `imgsynth diffuse train`, or the name of one that ships
     count: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     set: tuple[str, ...] = ()
@@ -50,13 +51,19 @@ class Synthetic(Spec):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.scene is None) == (self.data is None):
-            raise ValueError("expected either scene and count (to render) or data (a set that exists)")
-        if self.scene is not None and self.count is None:
-            raise ValueError("count is missing: how many images to render")
+        given = [name for name in ("scene", "model", "data") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expected either scene and count (to render), model and count (to sample), or data (a set "
+                "that exists)"
+            )
+        if self.data is None and self.count is None:
+            raise ValueError("count is missing: how many images to make")
         asked = self.model_fields_set & {"count", "seed", "set", "freeze", "sampler"}
         if self.data is not None and asked:
             raise ValueError(f"{sorted(asked)[0]} belongs to a scene; with data it has no meaning")
+        if self.model is not None and (scenes := asked & {"set", "freeze", "sampler"}):
+            raise ValueError(f"{sorted(scenes)[0]} belongs to a scene; with a model it has no meaning")
         return self
 
 

@@ -1,0 +1,38 @@
+"""The models that ship draw what they say, without a network, and state their origin."""
+
+import numpy as np
+
+from imgsynth.dataset.reader import Dataset
+from imgsynth.dataset.sources import load
+from imgsynth.dataset.verify import verify
+from imgsynth.diffusion.model import Diffuser
+from imgsynth.diffusion.sampled import sample_dataset
+from imgsynth.diffusion.shipped import ROOM, shipped_models
+
+
+def test_each_says_its_origin_and_licence():
+    models = shipped_models()
+    assert "digits" in models
+    said = (ROOM / "README.md").read_text()
+    for name, folder in models.items():
+        assert f"| {name} |" in said
+        model = Diffuser.load(folder)
+        assert model.record["data"]["digest"] and model.record["generation"] == 0
+        assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 12 << 20
+
+
+def test_digits_are_the_digits_that_were_asked_for(tmp_path):
+    sample_dataset("digits", tmp_path / "drawn", per_class=20, seed=3)
+    assert not verify(tmp_path / "drawn").problems
+    drawn, real = load(str(tmp_path / "drawn")), load("sklearn:digits:validation")
+    train = load("sklearn:digits:train")
+
+    def agreement(some):
+        """Share whose nearest image of writers that the model never saw is of the class that they claim."""
+        far = ((some.images[:, None].astype(float) - real.images[None]) ** 2).sum(axis=(2, 3, 4))
+        return (real.labels[far.argmin(axis=1)] == some.labels).mean()
+
+    assert agreement(drawn) > agreement(train) - 0.08
+    header = Dataset(tmp_path / "drawn").header
+    assert header.generation == 1 and header.parents[0]["name"] == "digits"
+    assert len(np.unique(drawn.images.reshape(len(drawn), -1), axis=0)) == len(drawn)
