@@ -357,3 +357,32 @@ def test_the_command_trains_saves_and_says_so(tmp_path):
         assert isinstance(failed.exception, ImgsynthError)
         assert what in str(failed.exception)
     assert not (tmp_path / "n").exists()
+
+
+@pytest.mark.slow
+def test_killed_by_the_system_and_resumed(tmp_path):
+    """SIGKILL after the first checkpoint, in the middle of whatever it does then."""
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    np.savez(tmp_path / "d.npz", images=DATA.images, labels=DATA.labels)
+
+    def command(out, *more):
+        return [
+            sys.executable, "-m", "imgsynth.cli", "diffuse", "train", str(tmp_path / "d.npz"), "-o", str(out),
+            "--steps", "600", "--batch", "2", "--preset", "tiny", "--threads", "1", *more,
+        ]  # fmt: skip
+
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command(tmp_path / "cut"), stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "cut" / "checkpoint.safetensors").exists():
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "imgsynth.json").exists()
+    subprocess.run(command(tmp_path / "cut", "--resume"), check=True, capture_output=True)
+    whole, cut = (Diffuser.load(tmp_path / name) for name in ("whole", "cut"))
+    assert cut.hash() == whole.hash()
+    assert cut.guide.hash() == whole.guide.hash()
