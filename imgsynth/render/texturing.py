@@ -30,6 +30,8 @@ def log2_fast(x: float) -> float:
 @wp.func
 def wrap(i: int, n: int, clamped: bool) -> int:
     """Texel index repeated, or held at the border."""
+    if i >= 0 and i < n:
+        return i  # as almost all do: divisions are slow
     if clamped:
         return wp.clamp(i, 0, n - 1)
     r = i % n

@@ -152,10 +152,14 @@ def _add_noise(signal: F32, s: SensorSettings, seed: int, indices: NDArray[Any])
     which = np.flatnonzero((s.shot_noise > 0) | (s.read_noise > 0))
     if len(which) == 0:
         return signal
-    clean = signal[which]
+    clean = signal if len(which) == len(signal) else signal[which]
     shot, read = (v[which, None, None, None] for v in (s.shot_noise, s.read_noise))
-    sd: F32 = np.sqrt(shot * np.maximum(clean, 0) + read * read)
-    noisy: F32 = clean + sd * seeding.normals(seed, "sensor.noise", indices[which], clean.shape[1:])
+    noisy: F32 = seeding.normals(seed, "sensor.noise", indices[which], clean.shape[1:])
+    if np.any(shot > 0):
+        noisy *= np.sqrt(shot * np.maximum(clean, 0) + read * read)
+    else:
+        noisy *= read  # the same number: the root of a square is exact
+    noisy = np.add(clean, noisy, out=noisy if clean.dtype == noisy.dtype else None)
     if len(which) == len(signal):
         return noisy
     signal = signal.copy()
@@ -193,10 +197,10 @@ def _curve() -> U8:
 
 
 def _encode(signal: F32, tone: str) -> U8:
-    clipped = np.clip(signal, 0, 1)
-    if tone == "linear":
-        return (clipped * 255 + 0.5).astype(np.uint8)
-    return _curve()[(clipped * _CURVE_STEPS + 0.5).astype(np.uint16)]
+    steps = np.clip(signal, 0, 1)
+    steps *= 255 if tone == "linear" else _CURVE_STEPS
+    steps += 0.5
+    return steps.astype(np.uint8) if tone == "linear" else _curve()[steps.astype(np.uint16)]
 
 
 def _jpeg(image: U8, quality: int) -> U8:
