@@ -8,6 +8,8 @@ would be fetched again after every store, as a compiler cannot know that they do
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import warp as wp
 
@@ -17,6 +19,13 @@ OPTIONS = {"enable_backward": False, "fuse_fp": False, "default_grid_stride": Fa
 """Options of every kernel module. No contraction: edge functions must change sign exactly, and the same frame
 must give the same bytes on processors with and without fused multiply-add."""
 
+INLINED = {
+    **OPTIONS,
+    "cpu_compiler_flags": re.sub(
+        r"(-inline[a-z-]*-threshold)=\d+", r"\1=100000", wp.config.cpu_compiler_flags or ""
+    ),
+}
+"""Options of the shading kernels: all in one function. A call would copy what it is given, a kilobyte of `Geometry`."""
 
 mat23 = wp.types.matrix(shape=(2, 3), dtype=wp.float32)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import warp as wp
 
-from imgsynth.render.arrays import OPTIONS, FrameData, Geometry, View
+from imgsynth.render.arrays import INLINED, OPTIONS, FrameData, Geometry, View
 from imgsynth.render.finish import Matter, coat_of, plain_matter
 from imgsynth.render.reflection import lobe_width, reflected, surrounded
 from imgsynth.render.sunshadow import sun_share
@@ -107,7 +107,7 @@ def shade_kernel(
     """
     colored, labelled = fills != LABELS, fills != COLORS
 
-    @wp.kernel(module="unique", module_options=OPTIONS)
+    @wp.kernel(module="unique", module_options=INLINED)
     def shade(
         geo: Geometry,
         view: View,
