@@ -25,7 +25,7 @@ INLINED = {
         r"(-inline[a-z-]*-threshold)=\d+", r"\1=100000", wp.config.cpu_compiler_flags or ""
     ),
 }
-"""Options of shading kernels: all in one function, as a call copies what it is given, a kilobyte of `Geometry`."""
+"""Options of shading kernels: all in one function. A call copies its arguments, a kilobyte of `Geometry`."""
 
 mat23 = wp.types.matrix(shape=(2, 3), dtype=wp.float32)
 

@@ -1,6 +1,6 @@
 # Kernels are a language of their own inside Python: typed literals and nested tests mean something there.
 # mypy: ignore-errors
-# ruff: noqa: UP018
+# ruff: noqa: UP018, RUF046
 """Shadow maps as shading reads them: Warp functions.
 
 A map holds, texel by texel, how far casters reach towards the light: metres of height for a sun, 1/z for a
@@ -59,16 +59,20 @@ def map_share(
     fx = x - float(ix)
     fy = y - float(iy)
     dark = float(0.0)
-    for ty in range(top, bottom + 1):
+    ty = int(top)
+    while ty <= bottom:
         j = ty - iy
         line = start + wp.int64(ty * size)
         at = level + slope_y * (float(j) - fy)
         row = float(0.0)
-        for tx in range(left, right + 1):
+        tx = int(left)
+        while tx <= right:
             i = tx - ix
             weight = wp.where(i == -1, 1.0 - fx, wp.where(i == 2, fx, 1.0))
             row += wp.where(view.heights[line + wp.int64(tx)] > at + slope_x * (float(i) - fx), weight, 0.0)
+            tx += 1
         dark += row * wp.where(j == -1, 1.0 - fy, wp.where(j == 2, fy, 1.0))
+        ty += 1
     return 1.0 - dark * (1.0 / 9.0)
 
 
@@ -84,8 +88,13 @@ def tile_heights(
     line = tid / coarse
     first = start + wp.int64(line * TILE * size) + wp.int64((tid - line * coarse) * TILE)
     highest = heights[first]
-    for j in range(TILE):
+    j = int(0)
+    while j < TILE:
         at = first + wp.int64(j * size)
-        for i in range(TILE):
-            highest = wp.max(highest, heights[at + wp.int64(i)])
+        i = int(0)
+        while i < TILE:
+            height = heights[at + wp.int64(i)]
+            highest = wp.where(height > highest, height, highest)
+            i += 1
+        j += 1
     tiles[start / wp.int64(TILE * TILE) + wp.int64(tid)] = highest
