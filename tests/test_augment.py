@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from planted import SCENE
 
 from imgsynth.augment import budget, measure, mix, sources
-from imgsynth.augment.arms import BASELINES, chances, generated, real_share
+from imgsynth.augment.arms import BASELINES, Setting, chances, generated, real_share
 from imgsynth.augment.rounds import split_evenly
 from imgsynth.augment.run import Options, augment
-from imgsynth.augment.sets import gather
+from imgsynth.augment.sets import Sets, gather
 from imgsynth.augment.sources import SceneSource, known
 from imgsynth.dataset.labelled import LabelledImages, concat
 from imgsynth.dataset.sources import load
@@ -117,7 +117,7 @@ class Maker:
     def classes(self):
         return self.able
 
-    def images(self, wanted, like, tell):
+    def images(self, wanted, sets, tell):
         labels = np.repeat(np.arange(4), wanted)
         order = np.concatenate([np.arange(n) for n in wanted])
         shown = labels if self.true else (labels + 1 + order % 3) % 4
@@ -164,12 +164,14 @@ def test_the_mixed_set_is_what_the_budget_says_and_learn_reads_it(won):
     assert np.bincount(data.labels[~real], minlength=4).tolist() == r["budget"]["per_class"]
     assert data.weights.mean() == pytest.approx(1)
     of_class = [data.weights[data.labels == c].sum() for c in range(4)]
-    assert np.allclose(of_class, of_class[0])  # every class is drawn equally often
+    alike = r["mixed"]["training"]["balanced"]
+    assert np.allclose(of_class, of_class[0] if alike else np.bincount(data.labels))
     record = json.loads((folder / "out" / "mixed.json").read_text())
     assert record == r["mixed"] and record["generation"] == 1 and "p" in record["parents"]
     for row in record["per_class"]:
         least = record["training"]["real_share"]
-        share = data.weights[real & (data.labels == CLASSES.index(row["class"]))].sum() / of_class[0]
+        c = CLASSES.index(row["class"])
+        share = data.weights[real & (data.labels == c)].sum() / of_class[c]
         assert (
             row["real_share"] == pytest.approx(share)
             and share >= min(least, 1) - 1e-9 >= record["floor"] - 1e-9
@@ -337,12 +339,17 @@ def test_real_images_keep_their_floor():
     assert real_share(10, 0, 0.25) == 1 and real_share(0, 10, 0.25) == 0
     assert real_share(90, 10, 0.25) == 0.9 and real_share(1, 99, 0.25) == 0.25
     labels, real = np.array([0, 0, 0, 1, 1]), np.array([True, True, False, True, False])
-    w = chances(labels, real, 0.5)
+    w = chances(labels, real, Setting("", balanced=True, real=0.5))
     assert w.sum() == pytest.approx(5) and w[:3].sum() == pytest.approx(w[3:].sum())
     assert w[3] == pytest.approx(w[4])
     assert all(s.real >= 0.6 for s in generated(0.6).settings)
     said = mix.per_class(("a", "b"), labels, real, w)
     assert said[1] == {"class": "b", "real": 1, "generated": 1, "real_share": 0.5}
+    w = chances(labels, real, Setting("", real=0.8))  # classes as they are: 3 and 2 rows
+    assert (
+        w[:3].sum() == pytest.approx(3) and w[:2].sum() == pytest.approx(2.4) and w[3] == pytest.approx(1.6)
+    )
+    assert np.allclose(chances(labels, np.ones(5, bool), Setting("")), 1)
 
 
 def test_images_are_shared_out_among_those_who_can_make_them():
@@ -417,6 +424,15 @@ def test_a_study_draws_by_the_weights_of_its_data(tmp_path):
     assert again.read().weights is None
 
 
+def test_learn_draws_by_the_weights_of_its_data(tmp_path):
+    from imgsynth.learn.run import learn
+
+    data = animals(np.arange(8) % 4, np.zeros(8, int), 0)
+    for name, extra in (("plain", {}), ("weighted", {"weights": np.arange(8.0)})):
+        record = learn([save(data, tmp_path / f"{name}.npz", **extra)], out=tmp_path / name, steps=2)
+        assert record["data"]["weighted"] == bool(extra)
+
+
 # ---- scenes ----
 
 
@@ -427,16 +443,18 @@ def test_a_scene_gives_the_same_first_images_whatever_else_is_asked(tmp_path, mo
     like = LabelledImages(np.zeros((2, 8, 8, 1), np.uint8), np.arange(2), ("b", "a"), None, "real")
     quiet = lambda *_: lambda *a: None  # noqa: E731
     source = SceneSource(str(file), tmp_path / "made", 3, 1)
-    few = source.images(np.array([2, 0]), like, quiet)
+    real = Sets(like, like, like)
+    few = source.images(np.array([2, 0]), real, quiet)
     assert few.classes == ("b", "a") and few.labels.tolist() == [0, 0]
-    many = SceneSource(str(file), tmp_path / "made", 3, 1).images(np.array([30, 3]), like, quiet)
+    many = SceneSource(str(file), tmp_path / "made", 3, 1).images(np.array([30, 3]), real, quiet)
     assert np.bincount(many.labels).tolist() == [30, 3]
     assert np.array_equal(many.images[many.labels == 0][:2], few.images)
     frames = source.record()
     assert frames["generation"] == 0 and frames["frames"] == 24
     with pytest.raises(DataError, match="show no 'c', a class that the scene names"):
         monkeypatch.setattr(sources, "BARREN", 2)
-        source.images(np.array([1]), replace(like.subset([0]), classes=("c",)), quiet)
+        other = replace(like.subset([1]), labels=np.zeros(1, np.int64), classes=("c",))
+        source.images(np.array([1]), Sets(other, other, other), quiet)
     assert known(
         animals(np.arange(4), np.zeros(4, int), 0), replace(like, classes=("dog", "cow"))
     ).labels.tolist() == [0]
@@ -451,6 +469,7 @@ def test_a_scene_gives_the_same_first_images_whatever_else_is_asked(tmp_path, mo
         (["nowhere.npz"], "nowhere.npz: no such file or folder"),
         (["train.npz", "--scene", "no_such_scene"], "no_such_scene"),
         (["train.npz", "--seeds", "1"], "--seeds: expected at least 2"),
+        (["train.npz", "--learner", "widht=8"], "--learner: unknown setting 'widht'; did you mean 'width'?"),
         (["train.npz", "--test", "train.npz", "--validation", "validation.npz"], "leak"),
     ],
 )
@@ -463,3 +482,105 @@ def test_bad_use_is_one_line_and_leaves_nothing(tmp_path, arguments, said):
     )
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "out").exists()
+
+
+# ---- diffusion models ----
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A model of noise in three classes, and real images of two of them and another."""
+    from imgsynth.diffusion.config import DiffuserConfig
+    from imgsynth.diffusion.model import Diffuser
+
+    folder = tmp_path_factory.mktemp("model")
+    config = DiffuserConfig(
+        size=(8, 8), channels=1, classes=("x", "b", "a"), widths=(8, 16), blocks=1, attention=4
+    )
+    Diffuser.new(config, 0, {"data": {"name": "noise", "digest": "d"}}).save(folder / "noise")
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1)).astype(np.uint8)
+    real = LabelledImages(images, np.arange(12) % 3, ("a", "b", "c"), None, "real")
+    return folder, Sets(real.subset(range(6)), real.subset(range(6, 9)), real.subset(range(9, 12)))
+
+
+def test_a_model_gives_the_same_images_of_a_class_however_many_are_asked(drawn, tmp_path, monkeypatch):
+    from imgsynth.augment import models
+
+    monkeypatch.setattr(models, "SLICE", 3)
+    folder, sets = drawn
+    told = []
+    tell = lambda *_: lambda *a: told.append(a)  # noqa: E731
+    source = models.ModelSource(str(folder / "noise"), tmp_path / "made", 1, gated=False)
+    assert source.classes() == ("x", "b", "a")
+    few = source.images(np.array([2, 0, 0]), sets, tell)
+    assert few.classes == ("a", "b", "c") and few.labels.tolist() == [0, 0]
+    again = models.ModelSource(str(folder / "noise"), tmp_path / "made", 1, gated=False)
+    many = again.images(np.array([4, 2, 0]), sets, tell)
+    assert many.labels.tolist() == [0] * 4 + [1] * 2 and np.array_equal(many.images[:2], few.images)
+    assert len({image.tobytes() for image in many.images}) == 6
+    assert max(done for done, _ in told) == 6 + 1 and told[-1][1] == 6  # slices are whole
+    record = again.record()
+    assert record["generation"] == 1 and record["parents"] == [record["sha256"]] and record["dry"] == {}
+    assert (
+        json.loads((next((tmp_path / "made").iterdir()) / "2-0000" / "dataset.json").read_text())[
+            "generation"
+        ]
+        == 1
+    )
+
+
+def test_a_class_that_the_gate_drops_gives_no_more_and_the_rest_goes_on(drawn, tmp_path, monkeypatch):
+    from imgsynth.augment import models
+    from imgsynth.diffusion import write
+    from imgsynth.diffusion.verdict import Verdict
+
+    @dataclass
+    class NoneOf:
+        """Drops all of one class."""
+
+        dropped: int
+        seen: object = None
+        reasons: tuple = ("label",)
+        remembers: bool = True
+
+        def __call__(self, samples, beside=None):
+            reason = np.where(samples.labels == self.dropped, "label", "").astype(object)
+            return Verdict(reason, {}, np.ones(len(samples)))
+
+        def accept(self, images, labels):
+            assert images.shape[1:] == (8, 8, 1)
+
+        def describe(self):
+            return {"dropped": self.dropped}
+
+    monkeypatch.setattr(models, "SLICE", 3)
+    monkeypatch.setattr(write, "MOST_DRAWS", 4)
+    folder, sets = drawn
+    source = models.ModelSource(str(folder / "noise"), tmp_path / "made", 1)
+    source._gate = NoneOf(1)
+    quiet = lambda *_: lambda *a: None  # noqa: E731
+    made = source.images(np.array([4, 2, 0]), sets, quiet)
+    assert made.labels.tolist() == [0] * 4
+    assert list(source.record()["dry"]) == ["b"] and "4 draws" in source.record()["dry"]["b"]
+    assert len(source.images(np.array([1, 1, 0]), sets, quiet)) == 1  # it is not tried again
+
+
+def test_models_that_saw_the_wrong_images_are_refused(drawn, tmp_path):
+    from imgsynth.augment import models
+    from imgsynth.diffusion.data import DiffusionData
+    from imgsynth.diffusion.model import Diffuser
+
+    folder, sets = drawn
+    held = Diffuser.load(folder / "noise")
+    replace(held, record={"generation": 1}).save(tmp_path / "late")
+    with pytest.raises(ImgsynthError, match="was trained on generated images"):
+        models.ModelSource(str(tmp_path / "late"), tmp_path / "made")
+    seen = {"data": {"digest": DiffusionData.of(sets.test).digest()}}
+    replace(held, record=seen).save(tmp_path / "peeked")
+    source = models.ModelSource(str(tmp_path / "peeked"), tmp_path / "made", gated=False)
+    with pytest.raises(DataError, match="leak: model peeked was trained on the test images"):
+        source.images(np.array([1, 0, 0]), sets, lambda *_: lambda *a: None)
+    made = mix.Generated(sets.validation, np.array(["m"] * 3), {"m": {"generation": 1, "parents": []}})
+    rows = sets.train.subset([0])
+    with pytest.raises(DataError, match="the mixed set"):
+        mix.guarded(rows, made, generated(0.5).settings[0], 0.5)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from imgsynth.batch import I64
+from imgsynth.batch import F64, I64
 from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.study.cells import Cell, Part
 from imgsynth.study.classify import Answers, Classify
@@ -84,17 +85,15 @@ BASELINES = (
 
 def generated(floor: float) -> Arm:
     """The arm of generated images; no class with real images draws fewer of these than the share `floor`."""
+    half, quarter = max(0.5, floor), max(0.25, floor)
+    remedy = {"randaugment": REMEDY}
     return Arm(
         "generated",
         "generated images",
-        tuple(
-            Setting(
-                f"{100 * max(share, floor):.0f} % real" + (", RandAugment" if remedy else ""),
-                balanced=True,
-                real=max(share, floor),
-                changes={"randaugment": remedy} if remedy else {},
-            )
-            for share, remedy in ((0.5, 0.0), (0.5, REMEDY), (0.25, REMEDY))
+        (
+            Setting(f"classes alike, {100 * half:.0f} % real", True, half),
+            Setting(f"classes alike, {100 * quarter:.0f} % real, RandAugment", True, quarter, changes=remedy),
+            Setting(f"classes as mixed, {100 * half:.0f} % real, RandAugment", False, half, changes=remedy),
         ),
     )
 
@@ -147,19 +146,20 @@ class Maker:
         return Cell(arm, "default", size, seed, parts, said)
 
     def _parts(self, setting: Setting, added: Added | None) -> tuple[Part, ...]:
-        rows = np.arange(len(self.labels), dtype=np.int64)
-        if not setting.balanced:
-            return (Part(self.real, rows, real=True),)
-        ours, theirs = [], []
-        for c in np.unique(self.labels if added is None else np.concatenate([self.labels, added.labels])):
-            own = np.flatnonzero(self.labels == c)
-            made = np.empty(0, np.int64) if added is None else np.flatnonzero(added.labels == c)
-            share = real_share(len(own), len(made), setting.real)
+        if added is None and not setting.balanced:
+            return (Part(self.real, np.arange(len(self.labels), dtype=np.int64), real=True),)
+        theirs = np.empty(0, np.int64) if added is None else added.labels
+        labels = np.concatenate([self.labels, theirs])
+        real = np.arange(len(labels)) < len(self.labels)
+        row = chances(labels, real, setting)
+        ours, made = [], []
+        for c in np.unique(labels):
+            own, other = np.flatnonzero((labels == c) & real), np.flatnonzero((labels == c) & ~real)
             if len(own):
-                ours.append(Part(self.real, own, share, real=True))
-            if added is not None and len(made):
-                theirs.append(Part(added.pool, made, 1 - share))
-        return (*ours, *theirs)
+                ours.append(Part(self.real, own, float(row[own].sum()), real=True))
+            if added is not None and len(other):
+                made.append(Part(added.pool, other - len(self.labels), float(row[other].sum())))
+        return (*ours, *made)
 
 
 def real_share(real: int, made: int, least: float) -> float:
@@ -169,18 +169,20 @@ def real_share(real: int, made: int, least: float) -> float:
     return max(least, real / (real + made)) if made else 1.0
 
 
-def chances(labels: I64, real: Any, least: float) -> Any:
-    """Relative chance (n,) of each row of a mixed set, mean 1: classes alike, real images as `real_share`.
+def chances(labels: I64, real: NDArray[np.bool_], setting: Setting) -> F64:
+    """Relative chance (n,) of each row of a mixed set, mean 1: classes alike or as many as they are, and
+    within a class real images as `real_share`.
 
     Args:
         labels: (n,) classes.
         real: (n,) whether a row is real.
-        least: the least share of real images.
+        setting: how an arm draws.
     """
     out = np.zeros(len(labels))
     for c in np.unique(labels):
         own, made = (labels == c) & real, (labels == c) & ~real
-        share = real_share(int(own.sum()), int(made.sum()), least)
-        out[own] = share / max(own.sum(), 1)
-        out[made] = (1 - share) / max(made.sum(), 1)
-    return out * (len(labels) / out.sum())
+        share = real_share(int(own.sum()), int(made.sum()), setting.real)
+        mass = 1.0 if setting.balanced else float(own.sum() + made.sum())
+        out[own] = mass * share / max(own.sum(), 1)
+        out[made] = mass * (1 - share) / max(made.sum(), 1)
+    return np.asarray(out * (len(labels) / out.sum()))

@@ -20,7 +20,7 @@ from imgsynth.study.cells import (
 )
 from imgsynth.study.classify import Answers
 from imgsynth.study.progress import Bars
-from imgsynth.study.task import Pool
+from imgsynth.study.task import Learner, Pool
 from imgsynth.study.workers import Crew
 
 SLOTS = 512  # trainings in one go, at most
@@ -61,5 +61,5 @@ class Bench:
             self.crew.run(score_cell, jobs, share)
         return [self.task.table(read_predictions(self.task, self.folder, cell, on), data) for cell in cells]
 
-    def _learner(self, cell: Cell):  # type: ignore[no-untyped-def]
+    def _learner(self, cell: Cell) -> Learner:
         return self.maker.by_settings[cell.settings]

@@ -31,6 +31,12 @@ def augment(
             "--scene", metavar="SCENE", help="A scene whose frames show one class each; repeatable."
         ),
     ] = [],  # noqa: B006
+    models: Annotated[
+        list[str],
+        typer.Option(
+            "--model", metavar="MODEL", help="A class-conditional model of `diffuse train`; repeatable."
+        ),
+    ] = [],  # noqa: B006
     validation: Annotated[
         str | None,
         typer.Option("--validation", metavar=Data, help="What decides (default: split off REAL, by group)."),
@@ -64,6 +70,13 @@ def augment(
             "--real-floor", min=0, max=1, help="Least share of real images in what is drawn of a class."
         ),
     ] = 0.25,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            "--gate/--no-gate",
+            help="Drop samples of models whose label judges doubt, copies and repetitions.",
+        ),
+    ] = True,
     long_tail: Annotated[
         float | None,
         typer.Option(
@@ -73,7 +86,14 @@ def augment(
             help="For benchmarks: first cut the training images to an exponential tail of this imbalance.",
         ),
     ] = None,
-    net: Annotated[str, typer.Option("--net", help="compact, or torchvision:NAME.")] = "compact",
+    learner: Annotated[
+        list[str],
+        typer.Option(
+            "--learner",
+            metavar="KEY=VALUE",
+            help="A setting of the classifier, as a study's `learner` has them (net, width, batch, lr, …).",
+        ),
+    ] = [],  # noqa: B006
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
     ] = None,
@@ -95,9 +115,10 @@ def augment(
     from imgsynth.augment.run import augment as run
 
     options = Options(
-        real=real, out=out, scenes=tuple(scenes), validation=validation, test=test,
-        budget=budget, rounds=rounds, steps=steps, seeds=seeds, seed=seed, floor=floor, long_tail=long_tail,
-        net=net, workers=workers, resume=resume, command=_command(sys.argv),
+        real=real, out=out, scenes=tuple(scenes), models=tuple(models), validation=validation, test=test,
+        budget=budget, rounds=rounds, steps=steps, seeds=seeds, seed=seed, floor=floor, gate=gate,
+        long_tail=long_tail, learner=tuple(learner), workers=workers, resume=resume,
+        command=_command(sys.argv),
     )  # fmt: skip
     results = run(options)
     if as_json:

@@ -23,6 +23,7 @@ from imgsynth.augment.sets import REAL
 from imgsynth.batch import I64
 from imgsynth.dataset.disk import disk_errors, replace
 from imgsynth.dataset.labelled import LabelledImages
+from imgsynth.gate.guard import Mix, Source, check_mix
 from imgsynth.version import __version__
 
 MIXED, RECORD, OWN = "mixed.npz", "mixed.json", "real.npz"
@@ -44,39 +45,60 @@ def write_real(train: LabelledImages, path: Path) -> None:
     _write(path, _arrays(train))
 
 
+def guarded(train: LabelledImages, made: Generated, setting: Setting, floor: float) -> Mix:
+    """What the mix amounts to, by what training draws of it (`gate.guard`).
+
+    Raises:
+        SelfConsumption: too few real or rendered images beside samples of models, or samples of a model that
+            learned from samples.
+    """
+    _, source, weights = _rows(train, made, setting)
+    generation = {REAL: 0} | {name: int(r["generation"]) for name, r in made.records.items()}
+    parts = [
+        Source(name, int((source == name).sum()), of, float(weights[source == name].sum()))
+        for name, of in generation.items()
+    ]
+    return check_mix(parts, floor=floor, what="the mixed set")
+
+
 def write_mixed(
     folder: Path, train: LabelledImages, made: Generated | None, setting: Setting, floor: float
 ) -> dict[str, Any]:
     """Write mixed.npz, then mixed.json; returns the record."""
     arrays = _arrays(train)
-    source = np.full(len(train), REAL)
-    labels, count = train.labels, len(train)
+    labels, source, weights = _rows(train, made, setting)
     if made is not None:
-        labels = np.concatenate([train.labels, made.data.labels])
-        source = np.concatenate([source, made.source])
         arrays["images"] = np.concatenate([train.images, made.data.images])
         if train.groups is not None:
             tagged = [f"generated/{i}" for i in range(len(made.data))]
             arrays["groups"] = np.array([f"{REAL}/{g}" for g in train.groups.tolist()] + tagged)
-    real = np.arange(len(labels)) < count
-    weights = chances(labels, real, setting.real) if setting.balanced else np.ones(len(labels))
     digest = _write(folder / MIXED, {**arrays, "labels": labels, "weights": weights, "source": source})
+    records = {} if made is None else {name: dict(r) for name, r in made.records.items()}
     record = {
         "imgsynth": __version__,
         "file": MIXED,
         "sha256": digest,
-        "generation": max([0, *(int(r["generation"]) for r in made.records.values())] if made else [0]),
-        "parents": [
-            train.digest(),
-            *((p for r in made.records.values() for p in r["parents"]) if made else ()),
-        ],
+        "generation": max([0, *(int(r["generation"]) for r in records.values())]),
+        "parents": [train.digest(), *(p for r in records.values() for p in r["parents"])],
         "floor": floor,
+        "mix": None if made is None else guarded(train, made, setting, floor).to_json(),
         "training": setting.to_json(),
-        "sources": {name: dict(r) for name, r in made.records.items()} if made else {},
-        "per_class": per_class(train.classes, labels, real, weights),
+        "sources": records,
+        "per_class": per_class(train.classes, labels, source == REAL, weights),
     }
     _text(folder / RECORD, record)
     return record
+
+
+def _rows(
+    train: LabelledImages, made: Generated | None, setting: Setting
+) -> tuple[I64, NDArray[np.str_], NDArray[np.float64]]:
+    """Label, source and weight of each row of the mixed set."""
+    labels, source = train.labels, np.full(len(train), REAL)
+    if made is not None:
+        labels = np.concatenate([labels, made.data.labels])
+        source = np.concatenate([source, made.source])
+    return labels, source, chances(labels, source == REAL, setting)
 
 
 def per_class(

@@ -59,7 +59,7 @@ def write_report(results: Results, train: LabelledImages, made: Generated | None
 def _added(r: Results) -> str:
     budget = r["budget"]
     if budget is None:
-        return "Plain remedies only: give --scene to measure what generated images add."
+        return "Plain remedies only: give --scene or --model to measure what generated images add."
     if not budget["images"]:
         return "No generated image is in the training set."
     count = sum(n > 0 for n in budget["per_class"])

@@ -27,8 +27,9 @@ SEEDS = (0, 1)  # of the trainings of a round
 REPLICATES = 1000
 _STREAM = 7  # of the seeds' draws
 
-# (sources, images of each class) → the answers of a model a seed to the validation images
-Try = Callable[[tuple[int, ...], I64, Sequence[int]], list[Answers]]
+# (sources, images of each class) → the answers of a model a seed to the validation images, and how many
+# images of each class there were: fewer, where a source gives no more
+Try = Callable[[tuple[int, ...], I64, Sequence[int]], tuple[list[Answers], I64]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def decide(
     counts = train.counts()
     draw = Resampler(len(validation), validation.groups, REPLICATES)
     nothing = np.zeros(len(counts), np.int64)
-    held = attempt((), nothing, SEEDS)
+    held, _ = attempt((), nothing, SEEDS)
+    most = np.where(np.any(able, axis=0), counts.max() - counts, 0)
     best = nothing
     sources: tuple[int, ...] = ()
     recall = _recall(held, validation, counts)
@@ -73,10 +75,11 @@ def decide(
         choices = _choices(len(able)) if number == 1 else [sources]
         tried = []
         for choice in choices:
-            most = np.where(np.any([able[k] for k in choice], axis=0), counts.max() - counts, 0)
-            more = allocate(total - int(best.sum()), need(recall, counts), most - best)
-            tried.append((choice, best + more, attempt(choice, best + more, SEEDS)))
-        choice, wanted, answers = max(tried, key=lambda one: _score(one[2], draw))
+            can = np.where(np.any([able[k] for k in choice], axis=0), most, 0)
+            more = allocate(total - int(best.sum()), need(recall, counts), can - best)
+            answers, made = attempt(choice, best + more, SEEDS)
+            tried.append((choice, made, answers, made < best + more))
+        choice, wanted, answers, dry = max(tried, key=lambda one: _score(one[2], draw))
         gain, error = _gain(answers, held, draw)
         kept = gain > (error if number == 1 else 0.0) and int(wanted.sum()) > int(best.sum())
         for one in tried:
@@ -102,6 +105,7 @@ def decide(
             )
             break
         best, sources, held = wanted, choice, answers
+        most = np.where(dry, best, most)
         recall = _recall(held, validation, counts)
     return Plan(best, sources, said, reason)
 

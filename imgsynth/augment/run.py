@@ -40,7 +40,7 @@ from imgsynth.augment.rounds import Plan, decide, split_evenly
 from imgsynth.augment.sets import Sets, gather
 from imgsynth.augment.sources import Source, joined
 from imgsynth.batch import I64
-from imgsynth.errors import ImgsynthError
+from imgsynth.errors import ImgsynthError, ModelError
 from imgsynth.study.cells import Cell
 from imgsynth.study.classify import Answers
 from imgsynth.study.progress import Bars
@@ -59,6 +59,7 @@ class Options:
     real: str
     out: Path
     scenes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     validation: str | None = None
     test: str | None = None
     budget: int | None = None
@@ -67,8 +68,9 @@ class Options:
     seeds: int = 3
     seed: int = 0
     floor: float = 0.25
+    gate: bool = True
     long_tail: float | None = None
-    net: str = "compact"
+    learner: tuple[str, ...] = ()  # KEY=VALUE
     workers: int | None = None
     resume: bool = False
     command: str | None = None
@@ -85,7 +87,7 @@ def augment(
 
     Args:
         learner: in place of the classifier.
-        sources: in place of those that `scenes` name.
+        sources: in place of those that `scenes` and `models` name.
 
     Raises:
         ImgsynthError: a folder that is not free, bad data, a generator that knows none of the classes.
@@ -110,6 +112,8 @@ def augment(
         added = None
         if made is not None:
             arm, added = generated(options.floor), job.added(made)
+            for setting in arm.settings:  # before any of them is trained
+                mix.guarded(sets.train, made, setting, options.floor)
             arms.append(arm)
             tuned[arm.name] = job.tune(arm, added)
         cells = {
@@ -170,13 +174,14 @@ class _Job:
             budget = min(self.options.budget, int(most.sum()))
         setting = generated(self.options.floor).settings[0]
 
-        def attempt(sources: tuple[int, ...], wanted: I64, seeds: Sequence[int]) -> list[Answers]:
+        def attempt(sources: tuple[int, ...], wanted: I64, seeds: Sequence[int]) -> tuple[list[Answers], I64]:
             made = self.make(sources, wanted) if wanted.any() else None
             added = None if made is None else self.added(made)
             steps = max(1, round(ROUND_STEPS * self.bench.maker.learner.steps))
             cells = [self.bench.maker.cell("round", setting, s, added, steps) for s in seeds]
             self.bench.train(cells, f"try {int(wanted.sum()):,} images")
-            return self._validated(cells)
+            given = np.zeros_like(wanted) if made is None else made.data.counts()
+            return self._validated(cells), given
 
         return decide(
             attempt,
@@ -189,14 +194,14 @@ class _Job:
 
     def make(self, sources: Sequence[int], wanted: I64) -> Generated:
         """Images of each class (K,), shared out among some of the sources."""
-        like, tell = self.sets.train, self.bench.bars.counter
+        tell = self.bench.bars.counter
         parts, names, records = [], [], {}
         for k, each in zip(sources, split_evenly(wanted, self.able, sources), strict=True):
             source = self.sources[k]
-            parts.append(source.images(each, like, tell))
+            parts.append(source.images(each, self.sets, tell))
             names += [source.name] * len(parts[-1])
             records[source.name] = source.record()
-        return Generated(joined(parts, like, "generated"), np.array(names), records)
+        return Generated(joined(parts, self.sets.train, "generated"), np.array(names), records)
 
     def added(self, made: Generated) -> Added:
         """Generated images where trainings can read them."""
@@ -225,8 +230,18 @@ def _check(options: Options) -> None:
 def _sources(options: Options) -> list[Source]:
     from imgsynth.augment.sources import SceneSource
 
-    folder = options.out / "generated"
-    return [SceneSource(scene, folder, options.seed, options.workers) for scene in options.scenes]
+    folder, seed = options.out / "generated", options.seed
+    sources: list[Source] = [SceneSource(scene, folder, seed, options.workers) for scene in options.scenes]
+    if options.models:
+        from imgsynth.augment.models import ModelSource
+
+        sources += [ModelSource(model, folder, seed, options.gate) for model in options.models]
+    if len({source.name for source in sources}) < len(sources):
+        twice = next(s.name for i, s in enumerate(sources) if s.name in [t.name for t in sources[:i]])
+        raise ImgsynthError(
+            f"two generators are called {twice!r}; give each once, and other folders other names"
+        )
+    return sources
 
 
 def _able(source: Source, classes: Sequence[str]) -> Any:
@@ -250,9 +265,33 @@ def _learner(options: Options, classes: int) -> Learner:
     from imgsynth.learn.classify import ClassifierConfig, suited
     from imgsynth.study.learner import ClassifyLearner
 
-    given = {"net": options.net} | ({} if options.steps is None else {"steps": options.steps})
-    learner: Learner = ClassifyLearner(ClassifierConfig.of({**suited(classes), **given}))
+    given = _settings(options.learner)
+    if options.steps is not None:
+        given["steps"] = options.steps
+    try:
+        config = ClassifierConfig.of({**suited(classes), **given})
+    except ModelError as error:
+        raise ImgsynthError(f"--learner: {str(error).removeprefix('classifier: ')}") from None
+    learner: Learner = ClassifyLearner(config)
     return learner
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs, values as YAML reads them."""
+    import yaml
+
+    out: dict[str, Any] = {}
+    for pair in given:
+        key, mark, value = pair.partition("=")
+        if not mark or not key:
+            raise ImgsynthError(f"--learner: expected KEY=VALUE, got {pair!r}")
+        if key in (taken := {k for arm in BASELINES for s in arm.settings for k in s.changes}):
+            raise ImgsynthError(f"--learner: {key}: the arms set {', '.join(sorted(taken))} themselves")
+        try:
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ImgsynthError(f"--learner: {key}: expected a number or a word, got {value!r}") from None
+    return out
 
 
 def _keep_model(bench: Bench, cell: Cell, path: Path) -> None:

@@ -88,7 +88,7 @@ def _real(spec: str) -> LabelledImages:
     if holds_generated(Path(spec.partition("#")[0]).expanduser()):
         raise DataError(
             f"{spec}: holds generated images; REAL, --validation and --test are real images, and generators "
-            "come with --scene"
+            "come with --scene and --model"
         )
     return replace(load(spec), name=spec)
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from imgsynth.augment.sets import Sets
 from imgsynth.batch import I64
 from imgsynth.dataset.labelled import LabelledImages, concat
 from imgsynth.errors import DataError
@@ -38,8 +39,9 @@ class Source(Protocol):
         """Names of the classes that it can make."""
         ...
 
-    def images(self, wanted: I64, like: LabelledImages, tell: Tell) -> LabelledImages:
-        """The first `wanted[c]` images of each class c of `like` (K,), in its form, in an order of their own.
+    def images(self, wanted: I64, sets: Sets, tell: Tell) -> LabelledImages:
+        """The first `wanted[c]` images of each class c of the real ones (K,), in their form and an order of
+        their own; fewer of a class where there are no more.
 
         Raises:
             ImgsynthError: they cannot be made.
@@ -73,12 +75,13 @@ class SceneSource:
         """The scene's classes."""
         return tuple(self._scene.spec.classes)
 
-    def images(self, wanted: I64, like: LabelledImages, tell: Tell) -> LabelledImages:
+    def images(self, wanted: I64, sets: Sets, tell: Tell) -> LabelledImages:
         """Render slices until every class has what is wanted.
 
         Raises:
             DataError: the scene does not show a class that it names, or shows several in one frame.
         """
+        like = sets.train
         told = tell(f"render {self.name}"[:20], "frames")
         held = np.zeros(len(wanted), np.int64)
         kept: list[LabelledImages] = []
