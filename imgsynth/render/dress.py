@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from imgsynth import lens as models
 from imgsynth.batch import F64, I64, SceneBatch
 from imgsynth.render.atlas import Atlas, atlas, laid, patch_of
 from imgsynth.render.finisher import Finisher, patterned
@@ -83,7 +84,7 @@ class Dresser:
 
 def wanted(scene: FrameParts, part: Part) -> F64:
     """(t, 3) texels wanted along the side opposite to each corner, FINE for each pixel it is seen over."""
-    camera, size = scene.batch.cameras, scene.batch.size
+    camera = scene.batch.cameras
     k, near = camera.k[scene.frame], float(camera.near[scene.frame]) * scene.unit
     corners = part.vertices[part.faces]
     z = np.maximum(corners[..., 2], near)
@@ -95,13 +96,29 @@ def wanted(scene: FrameParts, part: Part) -> F64:
     straight = length * (max(k[0, 0], k[1, 1]) / away)[:, None]
     behind = np.any(corners[..., 2] <= near, axis=1)
     # A triangle all of whose corners lie beyond one side of the picture's pyramid is not in it.
-    rays = np.array([(0, 0, 1), (size[1], 0, 1), (size[1], size[0], 1), (0, size[0], 1)]) @ np.linalg.inv(k).T
+    rays = _rim(scene)
     inward = np.concatenate([np.cross(np.roll(rays, 1, axis=0), rays), [(0.0, 0.0, 1.0)]])
     outside = np.any(np.all(corners @ inward.T < 0, axis=1), axis=1)
     least = (FLAT if part.row < 0 else STEEP) * straight
     shown = np.where(behind[:, None], straight, np.maximum(shown, least))
     out: F64 = FINE * np.where(outside[:, None], UNSEEN * straight, shown)
     return out
+
+
+def _rim(scene: FrameParts) -> F64:
+    """(4, 3) rays, upper left and on clockwise, of a pyramid that holds all that the picture sees."""
+    cameras, (height, width) = scene.batch.cameras, scene.batch.size
+    k, lens = cameras.k[scene.frame], cameras.lens
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64)
+    if lens is None or lens.kind[scene.frame] == models.PINHOLE:
+        return np.concatenate([models.normalized(k, corners), np.ones((4, 1))], 1)
+    kind, coefficients = int(lens.kind[scene.frame]), lens.coefficients[scene.frame]
+    grid = np.stack(np.meshgrid(np.linspace(0, width, 33), np.linspace(0, height, 33)), -1)
+    reach = models.reach(kind, coefficients)
+    straight = models.straighten(kind, coefficients, models.normalized(k, grid), reach).reshape(-1, 2)
+    x0, y0 = np.nan_to_num(straight, nan=-reach).min(0)
+    x1, y1 = np.nan_to_num(straight, nan=reach).max(0)
+    return np.array([(x0, y0, 1), (x1, y0, 1), (x1, y1, 1), (x0, y1, 1)])
 
 
 def _unfolded(part: Part, layout: Atlas) -> Part:

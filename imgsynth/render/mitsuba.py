@@ -16,8 +16,9 @@ from imgsynth.batch import F32, SceneBatch
 from imgsynth.errors import ImgsynthError
 from imgsynth.frame import Buffers
 from imgsynth.render.dress import Dresser
-from imgsynth.render.mitsuba_rays import base_color, facing, sensor, trace
+from imgsynth.render.mitsuba_rays import base_color, facing, trace
 from imgsynth.render.mitsuba_scene import FrameScene, engine
+from imgsynth.render.mitsuba_sensor import sensor
 from imgsynth.render.reference import (
     Cells,
     Mask,
@@ -31,7 +32,7 @@ from imgsynth.render.reference import (
 DRAWN = {
     "": {"indices", "size", "classes", "cameras", "lights", "ground", "backgrounds", "materials", "textures",
          "meshes", "instances", "outputs", "report"},
-    "cameras": {"k", "world_from_camera", "near"},
+    "cameras": {"k", "world_from_camera", "near", "lens"},
     "lights": {"sun_direction", "sun_irradiance", "sun_radius", "ambient", "shadows", "lamps", "samples",
                "seed", "occlusion", "environments"},
 
@@ -111,7 +112,7 @@ class MitsubaRenderer:
         batch, f = scene.batch, scene.frame
         each = max(1, -(-self.paths * batch.size[0] * batch.size[1] // (cells.width * cells.height)))
         near = float(batch.cameras.near[f]) * scene.unit
-        film = sensor(self.mi, batch.cameras.k[f], cells, near, each, False)
+        film = sensor(self.mi, batch.cameras, f, cells, near, each, False)
         seed = frame_seed(batch, f)
         # Paths of one segment see no light but what glows; Mitsuba takes them to see nothing at all.
         lit = self._paths(scene.lit(), film, max(self.max_depth, 2), True, seed)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from imgsynth.batch import F64
 from imgsynth.render.finisher import Patch
 from imgsynth.render.mitsuba_scene import FrameScene
+from imgsynth.render.mitsuba_sensor import sensor
 from imgsynth.render.parts import Part
 from imgsynth.render.reference import Cells, Mask, bilinear
 from imgsynth.render.skins import skin, texels
@@ -24,7 +25,6 @@ AOVS = "p:position,n:sh_normal,g:geo_normal,uv:uv,s:shape_index"
 BEYOND = 1e-5  # share of its depth by which a followed ray starts behind the last hit
 MOST_LAYERS = 64
 NUDGE = np.array([3.1e-6, 1.7e-6, 0.0])  # of a ray's direction: far less than a pixel
-FAR = 1e7
 
 
 @dataclass
@@ -38,84 +38,13 @@ class Hits:
     uv: F64
 
 
-def sensor(mi: Any, k: F64, cells: Cells, near: float, samples: int = 1, centred: bool = True) -> Any:
-    """A Mitsuba sensor at the origin, OpenCV axes, whose film has the given cells.
-
-    Its own perspective camera where pixels are square, else one of ours in Python, which is slower.
-
-    Args:
-        mi: Mitsuba.
-        k: (3, 3) intrinsics in pixels of the output image.
-        cells: the film.
-        near: distance along z of the nearest thing seen.
-        samples: light paths a cell.
-        centred: the one sample of a cell lies in its middle.
-    """
-    own = cells.intrinsics(k)
-    kind = {"type": "stratified", "sample_count": 1, "jitter": False} if centred else {
-        "type": "multijitter", "sample_count": samples}  # fmt: skip
-    film = {
-        "type": "hdrfilm", "width": cells.width, "height": cells.height, "rfilter": {"type": "box"},
-        "pixel_format": "rgba", "component_format": "float32",
-    }  # fmt: skip
-    common = {"film": film, "sampler": kind}
-    fx, fy = own[0, 0], own[1, 1]
-    if abs(fx - fy) <= 1e-9 * fx and own[0, 1] == 0:
-        return mi.load_dict({
-            "type": "perspective", "near_clip": near, "far_clip": FAR, "fov_axis": "x",
-            "fov": float(np.degrees(2 * np.arctan(cells.width / (2 * fx)))),
-            "principal_point_offset_x": float(0.5 - own[0, 2] / cells.width),
-            "principal_point_offset_y": float(0.5 - own[1, 2] / cells.height),
-            "to_world": mi.ScalarTransform4f(np.diag([-1.0, -1.0, 1.0, 1.0])), **common,
-        })  # fmt: skip
-    _register(mi)
-    rays = np.linalg.inv(own) @ np.diag([cells.width, cells.height, 1.0])
-    numbers = {f"r{i}": float(v) for i, v in enumerate(rays.reshape(-1))}
-    return mi.load_dict({"type": "imgsynth_rays", "near": near, **numbers, **common})
-
-
-_registered: list[str] = []
-
-
-def _register(mi: Any) -> None:
-    """Make the sensor known to Mitsuba, once."""
-    if _registered:
-        return
-
-    class Rays(mi.Sensor):
-        """Rays through film points by a 3 × 3 matrix: any intrinsics."""
-
-        def __init__(self, props: Any) -> None:
-            super().__init__(props)
-            self.near = float(props["near"])
-            self.rays = [float(props[f"r{i}"]) for i in range(9)]
-
-        def sample_ray_differential(
-            self, time: Any, wavelength: Any, at: Any, aperture: Any, active: Any = True
-        ) -> Any:
-            a, b, c, d, e, f, g, h, i = self.rays
-            u, v = at.x, at.y
-            x, y, z = a * u + b * v + c, d * u + e * v + f, g * u + h * v + i
-            s = 1.0 / (x * x + y * y + z * z) ** 0.5
-            t = self.near / z
-            return mi.RayDifferential3f(
-                mi.Point3f(x * t, y * t, self.near), mi.Vector3f(x * s, y * s, z * s)
-            ), mi.Color3f(1.0)
-
-        def to_string(self) -> str:
-            return "imgsynth_rays"
-
-    mi.register_sensor("imgsynth_rays", Rays)
-    _registered.append("imgsynth_rays")
-
-
 def trace(scene: FrameScene, cells: Cells, row: int | None = None) -> Hits:
     """First hits that count, of all parts or of one instance's alone."""
     mi, batch, f = scene.mi, scene.batch, scene.frame
     geometry = scene.geometry(row)
     part_of = np.array([-1] + [int(shape.id()[4:]) for shape in geometry.shapes()])
     near = float(batch.cameras.near[f]) * scene.unit
-    film = sensor(mi, batch.cameras.k[f], cells, near)
+    film = sensor(mi, batch.cameras, f, cells, near)
     image = np.array(mi.render(geometry, integrator=mi.load_dict({"type": "aov", "aovs": AOVS}), sensor=film,
                                spp=1, seed=0), np.float64)  # fmt: skip
     hits = Hits(
