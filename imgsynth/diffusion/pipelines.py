@@ -25,9 +25,7 @@ from imgsynth.errors import ImgsynthError, ModelError
 
 Family = Literal["sd", "sdxl"]
 Task = Literal["text", "image"]  # from noise, or from a picture
-Listen = Callable[
-    [Any, slice], AbstractContextManager[Any]
-]  # (network, rows of the call) → what is open around it
+Listen = Callable[[Any, list[int]], AbstractContextManager[Any]]  # network, rows of a call → what is open
 
 _FAMILIES: dict[str, Family] = {"StableDiffusion": "sd", "StableDiffusionXL": "sdxl"}
 _CLASSES = {

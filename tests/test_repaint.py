@@ -1,0 +1,189 @@
+"""Renders painted over: labels stay as they were, what drifted goes, and the run may be stopped anywhere."""
+
+from __future__ import annotations
+
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+import tiny_pipelines as tiny
+import torch
+
+from imgsynth import generate
+from imgsynth.dataset.reader import Dataset
+from imgsynth.dataset.verify import verify
+from imgsynth.diffusion.inherit import inherited_frames
+from imgsynth.diffusion.pipelines import Drawing, load_pipeline
+from imgsynth.diffusion.repaint import Painting, guide_pictures, paint, repaint_dataset
+from imgsynth.errors import DataError, ImgsynthError
+
+torch.set_num_threads(1)
+warnings.filterwarnings("ignore", message=".*not initialized.*")
+N = 5
+FAST = Drawing(steps=2, strength=0.5)
+
+
+@pytest.fixture(scope="module")
+def render(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repaint") / "render"
+    outputs = "outputs=[depth, normal, distance, nocs, albedo, semantic, panoptic]"
+    return generate.render(
+        "toys", N, folder, seed=4, start=3, workers=1, sets=["image.size=[48, 72]", outputs]
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkpoints")
+    tiny.stable_diffusion(root / "sd")
+    tiny.controlnet(root / "controlnet")
+    tiny.adapter(root / "adapter")
+    return root
+
+
+class Painter:
+    """Stands where a pipeline would: recolours, and moves the pictures of some frames."""
+
+    def __init__(self, pipeline, move=(), stop=None):
+        self.pipeline, self.move, self.stop, self.calls = pipeline, set(move), stop, []
+
+    def __getattr__(self, name):
+        return getattr(self.pipeline, name)
+
+    def draw(self, prompts, *, indices, images, size, **_):
+        self.calls += list(indices)
+        if self.stop is not None and len(self.calls) > self.stop:
+            raise KeyboardInterrupt
+        out = np.clip(images[..., [1, 2, 0]] * 0.7 + 40, 0, 255).astype(np.uint8)
+        for k, index in enumerate(indices):
+            if index in self.move:
+                out[k] = np.roll(out[k], (size[0] // 4, size[1] // 4), (0, 1))
+        return out
+
+
+@pytest.fixture
+def painter(folder):
+    pipeline = load_pipeline(str(folder / "sd"), task="image")
+    return lambda **more: Painter(pipeline, **more)
+
+
+def test_a_dataset_read_back_as_frames_is_the_dataset(render, tmp_path):
+    """Written again with its own pictures every label file is the same; tables differ in what is said of them."""
+    from imgsynth.dataset import writer
+
+    source = Dataset(render)
+    out = tmp_path / "again"
+    outputs = tuple(o for o in source.header.outputs if o != "albedo")
+    header = source.header.model_copy(update={"outputs": outputs})
+    for part in writer.create(out, header):
+        positions = list(range(part.start - header.start, part.start - header.start + part.count))
+        images = source.images(positions)
+        indices = np.arange(part.start, part.start + part.count)
+        writer.write_part(out, header, part, inherited_frames(source, positions, images, indices, {}))
+    writer.commit(out, header)
+    assert verify(out).ok, verify(out)
+    again = Dataset(out)
+    for kind in header.kinds:
+        for i in range(N):
+            assert again.path(kind, i).read_bytes() == source.path(kind, i).read_bytes()
+    for name in source.instances.column_names:
+        if name not in ("grounding", "confidence"):
+            assert again.instances.column(name).equals(source.instances.column(name)), name
+    for name in source.frames.column_names:
+        if not name.startswith("sha256_albedo"):
+            assert again.frames.column(name).equals(source.frames.column(name)), name
+    assert again.frames.column("parent.frame").to_pylist() == list(range(3, 3 + N))
+
+
+def test_labels_stay_and_drifted_frames_go(render, painter, tmp_path):
+    source, out = Dataset(render), tmp_path / "out"
+    made = repaint_dataset(painter(move=[4, 6]), render, out, Painting("a photo"), seed=1, drawing=FAST)
+    assert made["frames"] == 3 and made["drawn"] == N and sum(made["dropped"].values()) == 2
+    assert verify(out).ok, verify(out)
+    dataset = Dataset(out)
+    assert dataset.frames.column("parent.frame").to_pylist() == [3, 5, 7] and dataset.header.generation == 1
+    assert (
+        "albedo" not in dataset.header.outputs
+        and dataset.header.spec["diffusion"]["dropped"] == made["dropped"]
+    )
+    for k, p in enumerate((0, 2, 4)):
+        assert np.array_equal(dataset.instance_mask(k), source.instance_mask(p))
+        assert np.array_equal(dataset.depth(k), source.depth(p))
+        assert not np.array_equal(dataset.image(k), source.image(p))
+    rows = dataset.instances.to_pylist()
+    assert {r["grounding"] for r in rows} == {"inherited"} and made["mean_confidence"] > 0.7
+    assert {v["grounding"] for v in dataset.header.labels.values()} == {"inherited"}
+    assert not (tmp_path / "out.painting").exists()
+
+
+def test_stopped_and_resumed_the_same_bytes(render, painter, tmp_path, monkeypatch):
+    monkeypatch.setattr("imgsynth.diffusion.repaint.PART", 2)
+    arguments = (render, tmp_path / "b", Painting("a photo"))
+    repaint_dataset(painter(move=[4]), render, tmp_path / "a", Painting("a photo"), seed=1, drawing=FAST)
+    with pytest.raises(KeyboardInterrupt):
+        repaint_dataset(painter(move=[4], stop=2), *arguments, seed=1, drawing=FAST)
+    with pytest.raises(ImgsynthError, match="continue it with --resume"):
+        repaint_dataset(painter(), *arguments, seed=1, drawing=FAST)
+    with pytest.raises(ImgsynthError, match="begun with other arguments"):
+        repaint_dataset(painter(), *arguments, seed=2, drawing=FAST, resume=True)
+    second = painter(move=[4])
+    made = repaint_dataset(second, *arguments, seed=1, drawing=FAST, resume=True)
+    assert second.calls == [5, 6, 7]  # the first two waited on disk
+    assert repaint_dataset(second, *arguments, seed=1, drawing=FAST, resume=True) == made
+    for path in sorted((tmp_path / "a").rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+    with pytest.raises(ImgsynthError, match="not empty"):
+        repaint_dataset(second, *arguments, seed=1, drawing=FAST)
+
+
+def test_where_every_frame_drifts_it_is_said(render, folder, tmp_path):
+    """A random network at full strength paints something else."""
+    pipeline = load_pipeline(str(folder / "sd"), task="image", controlnet=str(folder / "controlnet"))
+    painting = Painting("a photo of a {classes}", control="edges")
+    with pytest.raises(ImgsynthError, match=r"every frame drifted from its labels .*lower the strength"):
+        repaint_dataset(pipeline, render, tmp_path / "out", painting, drawing=Drawing(steps=2, strength=1.0))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("control", ["depth", "normal", "edges", "canny", "semantic"])
+def test_every_guide_is_the_frames_own(render, control):
+    source = Dataset(render)
+    guides = guide_pictures(source, [0, 1], Painting("x", control=control))
+    assert guides.shape == (2, 48, 72, 3) and guides.dtype == np.uint8 and guides.std() > 1
+    ids = source.instance_mask(0)
+    inside = cv2.erode((ids > 0).astype(np.uint8), np.ones((5, 5))) > 0
+    if control == "semantic":
+        assert np.array_equal(guides[0].any(-1), source.semantic_mask(0) > 0)
+    if control in ("edges", "canny"):
+        assert set(np.unique(guides)) == {0, 255}
+    if control == "depth":
+        assert guides[0][..., 0].max() == 255 and guides[0][inside].mean() > guides[0].min()
+
+
+def test_large_pipelines_paint_with_guides_and_from_noise(render, folder):
+    source = Dataset(render)
+    guided = load_pipeline(str(folder / "sd"), task="image", controlnet=str(folder / "controlnet"))
+    drawn = [
+        paint(guided, source, [0], Painting("a {classes}", control=c), seed=0, drawing=FAST)
+        for c in ("depth", "edges")
+    ]
+    assert drawn[0].shape == (1, 48, 72, 3) and not np.array_equal(drawn[0], drawn[1])
+    noise = load_pipeline(str(folder / "sd"), adapter=str(folder / "adapter"))
+    assert paint(noise, source, [0], Painting("a", control="normal"), seed=0, drawing=FAST).shape == (
+        1,
+        48,
+        72,
+        3,
+    )
+
+
+def test_what_cannot_be_is_refused(render, painter, tmp_path):
+    with pytest.raises(ImgsynthError, match="--control: expected edges, canny"):
+        Painting("a", control="pose")
+    with pytest.raises(ImgsynthError, match="needs a ControlNet or an adapter"):
+        repaint_dataset(painter(), render, tmp_path / "o", Painting("a", control="depth"))
+    bare = generate.render("toys", 1, tmp_path / "bare", workers=1)
+    with pytest.raises(DataError, match="has no depth, which --control depth is made from"):
+        guide_pictures(Dataset(bare), [0], Painting("a", control="depth"))
