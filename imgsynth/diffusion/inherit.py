@@ -70,11 +70,13 @@ def inherited_frames(
         indices=np.asarray(indices, np.int64), size=size, classes=dataset.classes, images=images,
         buffers=buffers, semantic=np.stack([dataset.semantic_mask(p) for p in positions]),
         cameras=_cameras(frames), instances=instances, values=values, active=active,
+        report={c: frames.column(c).to_numpy() for c in _REPORTS if c in frames.column_names},
         distance=maps.get("distance"), nocs=maps.get("nocs"),
     )  # fmt: skip
 
 
 _MAPS = ("depth", "normal", "distance", "nocs")
+_REPORTS = ("no_room", "fell_away", "still_moving")  # what placing had to say of a frame
 
 
 def _instances(rows: pa.Table, frame: NDArray[np.int32], confidence: NDArray[np.float64]) -> Instances:

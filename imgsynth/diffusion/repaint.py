@@ -183,6 +183,7 @@ def repaint_dataset(
     counts = {reason: sum(r["reason"] == reason for r in records) for reason in REASONS}
     if not kept:
         why = ", ".join(f"{n} by {reason}" for reason, n in counts.items())
+        shutil.rmtree(waiting, ignore_errors=True)
         raise ImgsynthError(f"{source}: every frame drifted from its labels ({why}); lower the strength")
     header = _header(pipeline, dataset, made, counts, len(kept), seed, device)
     for part in writer.create(root, header, resume):
