@@ -375,6 +375,9 @@ class Exposure:
     camera_spin_deg: F64  # (n, 3) degrees a second about the axis that it points along
     velocity: F64  # (I, 3) of the instances
     spin_deg: F64  # (I, 3)
+    carrier: I64 | None = (
+        None  # (I,) the instance whose motion carries each rigidly along; None: all their own
+    )
 
 
 @dataclass(frozen=True)

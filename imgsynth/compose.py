@@ -83,7 +83,7 @@ def compose(plan: Plan, draws: Draws, *, folder: Path | None = None) -> SceneBat
     return SceneBatch(
         draws.indices, spec.image.size, spec.classes, cameras, light, floor_plane, behind,
         table, pool, meshes, instances, spec.outputs, stage.report,
-        exposure(plan, draws, cameras, instances),
+        exposure(plan, draws, cameras, instances, shaped),
     )  # fmt: skip
 
 

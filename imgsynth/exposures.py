@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsynth.batch import F64, Cameras, Exposure, InstanceTable
+from imgsynth.batch import F64, I64, Cameras, Exposure, InstanceTable
 from imgsynth.errors import SceneError
+from imgsynth.layout import Group
 from imgsynth.motionspec import ExposureSpec
 from imgsynth.plan import Draws, Plan, Reader
+from imgsynth.scene import SceneSpec
 from imgsynth.yamlfile import nearest
 
 
-def exposure(plan: Plan, draws: Draws, cameras: Cameras, instances: InstanceTable) -> Exposure | None:
+def exposure(
+    plan: Plan, draws: Draws, cameras: Cameras, instances: InstanceTable, groups: Mapping[str, Group]
+) -> Exposure | None:
     """The exposure of each frame; None where nothing moves, no flow is asked for and the
-    scene's camera says nothing of it.
+    scene's camera says nothing of it. `groups` are the scene's, placed.
 
     Raises:
         SceneError: the camera is to focus on what is not there, or has an open lens that bends.
@@ -55,7 +61,34 @@ def exposure(plan: Plan, draws: Draws, cameras: Cameras, instances: InstanceTabl
         camera_spin_deg=still if motion is None else read("motion.spin_deg").astype(np.float64),
         velocity=velocity,
         spin_deg=spin,
+        carrier=_carriers(spec, instances, groups) if moving else None,
     )
+
+
+def _carriers(spec: SceneSpec, instances: InstanceTable, groups: Mapping[str, Group]) -> I64 | None:
+    """(I,) whose motion each instance follows: its own where it has some, or is attached to nothing, else
+    that of what it is attached to, and so on. None where all follow their own.
+    """
+    row_of: dict[tuple[int, str], int] = dict(
+        zip(
+            zip(instances.frame.tolist(), instances.path.tolist(), strict=True),
+            range(len(instances)),
+            strict=True,
+        )
+    )
+    out = np.arange(len(instances))
+    for name, group in groups.items():
+        attach = group.spec.place.attach
+        if attach is None or group.on is None or spec.objects[name].motion is not None:
+            continue
+        other = groups[attach.to]
+        for k in np.flatnonzero(group.keep):
+            own = row_of[int(group.frame[k]), f"objects.{name}[{group.slot[k]}]"]
+            parent = int(group.on[k])
+            out[own] = row_of[int(other.frame[parent]), f"objects.{attach.to}[{other.slot[parent]}]"]
+    while not np.array_equal(out, out[out]):  # from what carries to what carries that
+        out = out[out]
+    return None if np.array_equal(out, np.arange(len(out))) else out
 
 
 def _aperture(

@@ -57,6 +57,8 @@ class Buffers:
     # (n, H, W) with flow: whether it cannot be seen there, hidden or out of the frame; True where flow is NaN
     occluded_forward: NDArray[np.bool_] | None = None
     occluded_backward: NDArray[np.bool_] | None = None
+    # (n, H) seconds from the frame's own time to that of each line; None where no frame has an exposure
+    line_time: F64 | None = None
 
 
 HIDDEN, VISIBLE = 1, 2

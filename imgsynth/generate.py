@@ -102,7 +102,7 @@ def _drawn(
         active,
         report=batch.report,
         distance=distances(batch.cameras, buffers) if "distance" in spec.outputs else None,
-        nocs=object_coordinates(batch.cameras, buffers, instances) if "nocs" in spec.outputs else None,
+        nocs=object_coordinates(batch, buffers, instances) if "nocs" in spec.outputs else None,
     )
 
 

@@ -10,6 +10,8 @@ the image's. It is then *visible* unless
 - its own object hides it: a triangle of its mesh is crossed by the line of sight at more than a thousandth of
   the object's diagonal before the point. This is worked out exactly and takes no part in pixels; parts that
   a texture cuts out count as there.
+
+Under a rolling shutter each keypoint is where it is when the line that it falls on is exposed.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from numpy.typing import NDArray
 from imgsynth import lens
 from imgsynth.batch import F64, I32, I64, Cameras, SceneBatch
 from imgsynth.frame import HIDDEN, VISIBLE, Buffers, InstanceKeypoints
+from imgsynth.render.motion import seen_at
 from imgsynth.render.projection import spans
 
 MOST_SLOPE = 10.0
 OWN_TOLERANCE = 1e-3  # share of the object's diagonal
 _ON_EDGE = 1e-9
+ROUNDS = 6  # a keypoint's line and its time depend on one another
 
 
 def locate(batch: SceneBatch, buffers: Buffers, camera_from_object: F64) -> InstanceKeypoints | None:
@@ -37,11 +41,12 @@ def locate(batch: SceneBatch, buffers: Buffers, camera_from_object: F64) -> Inst
     row, local = spans(counts)
     source = first[row] + local
     point = given.position[source].astype(np.float64) * table.scale[row]
-    seen_from = (
-        np.einsum("pij,pj->pi", camera_from_object[row, :3, :3], point) + camera_from_object[row, :3, 3]
-    )
     frame = table.frame[row]
+    pose, seconds = camera_from_object[row], np.zeros(len(row))
+    seen_from = np.einsum("pij,pj->pi", pose[:, :3, :3], point) + pose[:, :3, 3]
     xy = project(batch.cameras, frame, seen_from)
+    if buffers.line_time is not None and buffers.line_time.any():
+        seen_from, xy, seconds, pose = _rolled(batch, buffers.line_time, row, point, xy)
     height, width = batch.size
     with np.errstate(invalid="ignore"):
         inside = np.all((xy >= 0) & (xy < [width, height]), axis=1)
@@ -49,9 +54,30 @@ def locate(batch: SceneBatch, buffers: Buffers, camera_from_object: F64) -> Inst
     visibility[inside] -= _behind_others(
         batch, buffers, table.frame[row[inside]], table.id[row[inside]], xy[inside], seen_from[inside]
     )
-    _hide_behind_own(batch, camera_from_object, row, point, seen_from[:, 2], visibility)
+    _hide_behind_own(batch, pose, row, seconds, point, seen_from[:, 2], visibility)
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return InstanceKeypoints(start, given.name[source], point, xy, visibility)
+
+
+def _rolled(batch: SceneBatch, line_time: F64, row: I64, point: F64, xy: F64) -> tuple[F64, F64, F64, F64]:
+    """Where keypoints (P, 3) of instances `row` are when the line that each falls on is exposed: in the
+    camera, in pixels, the time (P,), the instance's pose then (P, 4, 4). Outside the frame the border's.
+
+    Args:
+        batch: the frames.
+        line_time: (n, H) seconds of their lines.
+        row: (P,) instances.
+        point: (P, 3) in their frames, scaled.
+        xy: (P, 2) pixels at time 0, to start from.
+    """
+    frame, height = batch.instances.frame[row], batch.size[0]
+    for _ in range(ROUNDS):
+        line = np.clip(np.nan_to_num(xy[:, 1], nan=height / 2), 0, height - 1).astype(np.int64)
+        seconds = line_time[frame, line]
+        pose = seen_at(batch, row, seconds)
+        seen_from = np.einsum("pij,pj->pi", pose[:, :3, :3], point) + pose[:, :3, 3]
+        xy = project(batch.cameras, frame, seen_from)
+    return seen_from, xy, seconds, pose
 
 
 def project(cameras: Cameras, frame: I32, points: F64) -> F64:
@@ -88,17 +114,19 @@ def _behind_others(
 
 
 def _hide_behind_own(
-    batch: SceneBatch, camera_from_object: F64, row: I64, point: F64, z: F64, visibility: NDArray[np.uint8]
+    batch: SceneBatch, pose: F64, row: I64, seconds: F64, point: F64, z: F64, visibility: NDArray[np.uint8]
 ) -> None:
-    """Set to HIDDEN what its own mesh hides, one instance at a time."""
+    """Set to HIDDEN what its own mesh hides, one instance and moment at a time."""
     pool, table = batch.meshes, batch.instances
     todo = np.flatnonzero(visibility == VISIBLE)
-    for k in np.unique(row[todo]):
-        here = todo[row[todo] == k]
+    _, group = np.unique(np.stack([row[todo], seconds[todo]]), axis=1, return_inverse=True)
+    for g in range(group.max(initial=-1) + 1):
+        here = todo[group == g]
+        k = int(row[here[0]])
         mesh = int(table.mesh[k])
         vertices = pool.vertices[pool.vertex_start[mesh] : pool.vertex_start[mesh + 1]] * table.scale[k]
         faces = pool.faces[pool.face_start[mesh] : pool.face_start[mesh + 1]]
-        eye = -camera_from_object[k, :3, :3].T @ camera_from_object[k, :3, 3]
+        eye = -pose[here[0], :3, :3].T @ pose[here[0], :3, 3]
         closest = batch.cameras.near[table.frame[k]] / z[here]
         hidden = hidden_by_mesh(eye, point[here], vertices, faces, closest, bool(pool.two_sided[mesh]))
         visibility[here[hidden]] = HIDDEN

@@ -25,10 +25,11 @@ from scenes_for_tests import (
 
 from imgsynth import geometry
 from imgsynth.annotate import annotate
-from imgsynth.batch import GRADIENT, NOISE, Exposure, SceneBatch
+from imgsynth.batch import GRADIENT, NOISE, Exposure, MeshKeypoints, SceneBatch
 from imgsynth.compose import compose
 from imgsynth.errors import SceneError
 from imgsynth.frame import Buffers
+from imgsynth.maps import object_coordinates
 from imgsynth.plan import Plan
 from imgsynth.render.motion import at, cameras_at, carried, moving, objects_at
 from imgsynth.render.raster import RasterRenderer
@@ -44,7 +45,7 @@ DARK = {"color_a": (0.0, 0.0, 0.0)}
 def exposed(batch: SceneBatch, **fields: object) -> SceneBatch:
     """The batch with an exposure: numbers are the same for every frame (or instance)."""
     n, rows = len(batch), len(batch.instances)
-    shapes = {f.name: (n,) for f in dataclasses.fields(Exposure)}
+    shapes = {f.name: (n,) for f in dataclasses.fields(Exposure) if f.name != "carrier"}
     shapes |= {
         "camera_velocity": (n, 3),
         "camera_spin_deg": (n, 3),
@@ -331,6 +332,56 @@ def test_a_rolling_shutter_leans_a_bar(lines: int) -> None:
     assert drawn.amodal_total[0] > expected.sum()  # the bar goes on above and below
 
 
+@pytest.mark.parametrize("lines", [1, 4])
+def test_keypoints_and_object_coordinates_follow_the_line(lines: int) -> None:
+    """On the leaning bar: a pixel's place in the bar is where its own line's time has the bar; a keypoint
+    lies on the picture of its place, and is hidden by what its line shows before it.
+    """
+    size, speed, readout, z, focal = (40, 80), 4.0, 0.25, 2.0, 50.0
+    shade = Thing(1, pose(None, (0.0, 0.1, 1.0)), (3.0, 0.1, 0.1))  # over lines below the middle, still
+    long = Thing(0, pose(None, (0, 0, z)), (0.4, 9.0, 1.0))
+    shot = Shot([long, shade], k=intrinsics(focal, size), **DARK)
+    batch = make_batch([shot], [grid_quad(), box()], size, LIT)
+    rng = np.random.default_rng(0)
+    points = np.concatenate(
+        [rng.uniform([-0.2, -0.6, 0], [0.2, 0.6, 0], (30, 3)), [[0, 0.7, 0], [0, 0.7, 0]]]
+    )
+    scale = batch.instances.scale[0]
+    given = MeshKeypoints(
+        np.array([f"p{i}" for i in range(32)], object), (points / scale).astype(np.float32),
+        np.concatenate([[0], np.full(len(batch.meshes.two_sided), 32)]),
+    )  # fmt: skip
+    batch = replace(batch, meshes=replace(batch.meshes, keypoints=given))
+    moves = np.zeros((len(batch.instances), 3))
+    moves[0, 0] = speed
+    batch = exposed(batch, readout=readout)
+    batch = replace(batch, exposure=replace(batch.exposure, velocity=moves))
+    drawn = ShutterRenderer(RENDERER, 8, lines).render(batch)
+    labels, _ = annotate(batch, drawn)
+    assert labels.keypoints is not None
+    seconds = ((np.arange(40) // lines * lines + lines / 2) / 40 - 0.5) * readout
+    assert drawn.line_time is not None
+    np.testing.assert_allclose(drawn.line_time[0], seconds, atol=1e-12)
+    # Object coordinates: a pixel's own point, in the bar's box.
+    place = object_coordinates(batch, drawn, labels)[0]
+    y, x = np.nonzero(drawn.instance[0] == 1)
+    expected = ((x + 0.5 - 40) * z / focal - speed * seconds[y]) / labels.box3d_size[0, 0] + 0.5
+    np.testing.assert_allclose(place[y, x, 0], expected, atol=1e-5)
+    assert np.ptp(expected) > 0.8
+    # Keypoints: their height does not move, so their line and time are known.
+    xy = labels.keypoints.xy[:32]
+    down = 20 + focal * points[:, 1] / z
+    np.testing.assert_allclose(xy[:, 1], down, atol=1e-5)
+    at_line = seconds[np.clip(down.astype(int), 0, 39)]
+    np.testing.assert_allclose(xy[:, 0], 40 + focal * (points[:, 0] + speed * at_line) / z, atol=1e-5)
+    inside = np.all((xy >= 0) & (xy < [80, 40]), axis=1)
+    shown = drawn.instance[0, xy[inside, 1].astype(int), xy[inside, 0].astype(int)]
+    edge = np.abs(np.abs(points[inside, 0]) - 0.2) < z / focal
+    seen = labels.keypoints.visibility[:32][inside]
+    assert inside.sum() > 20 and set(seen) == {1, 2}
+    np.testing.assert_array_equal((seen == 2)[~edge], (shown == 1)[~edge])
+
+
 def test_a_rolling_shutters_labels_are_those_of_the_object_alone() -> None:
     """Amodal masks through a rolling shutter: those of each object drawn without the others."""
     batch = exposed(random_batch(2), readout=0.2, velocity=[0.8, 0.2, 0.4], camera_spin_deg=[10, 20, 30])
@@ -417,6 +468,43 @@ def test_the_spec_says_what_moves() -> None:
     # A 24 mm high sensor and tan(fov/2) = 1/2: a 24 mm lens, of 12 mm at f/2.
     np.testing.assert_allclose(exposure.aperture_radius, 0.006)
     np.testing.assert_allclose(exposure.focus, 1.0)  # the target's distance
+
+
+def test_what_is_attached_goes_with_what_moves() -> None:
+    """Its pose in the other's frame is the same at all times, on a chain too; its own motion stands instead."""
+    spun = {"motion": {"velocity": [1, {"uniform": [-1, 1]}, 0.5], "spin_deg": [30, 0, 90]}}
+    side = {"attach": {"to": "car", "offset": [0.3, 0, 0.1], "pick": {"uniform": [0, 1]}}}
+    batch = composed(
+        4,
+        objects={
+            "tip": ball(count=2, place={"attach": {"to": "arm", "offset": [0, 0.2, 0]}}),
+            "arm": ball(count=3, place=side),
+            "own": ball(place=side, motion={"velocity": [0, 0, 1]}),
+            "car": ball(count={"integer": [1, 3]}, place={"position": [{"uniform": [-2, 2]}, 0, 0]}, **spun),
+        },
+        camera={"exposure": {"shutter_s": 0.1}},
+    )
+    exposure, table = batch.exposure, batch.instances
+    assert exposure is not None and exposure.carrier is not None
+    led, lead = np.isin(table.group, ("tip", "arm")), exposure.carrier
+    assert set(table.group[lead[led]]) == {"car"} and np.all(table.frame[lead] == table.frame)
+    np.testing.assert_array_equal(lead[~led], np.flatnonzero(~led))
+    seconds = np.array([0.4, -0.3, 1.1, 0.0])
+    now = at(batch, seconds).instances.world_from_object
+    then = table.world_from_object
+    within = geometry.rigid_inverse(then[lead]) @ then
+    np.testing.assert_allclose(now, now[lead] @ within, atol=1e-12)
+    moved = np.linalg.norm(now[:, :3, 3] - then[:, :3, 3], axis=1)
+    assert np.all(moved[led & (table.frame < 3)] > 0.1)
+    own = table.group == "own"
+    np.testing.assert_allclose(
+        (now - then)[own, :3, 3], seconds[table.frame[own], None] * [0, 0, 1], atol=1e-12
+    )
+    # Points carried for flow go the same way.
+    rows, f = np.arange(len(table)), table.frame.astype(np.int64)
+    path = carried(batch, f, rows, np.zeros(len(rows)), seconds[f])
+    eye = batch.cameras.world_from_camera[f]
+    np.testing.assert_allclose(eye @ path @ geometry.rigid_inverse(eye) @ then, now, atol=1e-12)
 
 
 def test_focus_on_a_group() -> None:

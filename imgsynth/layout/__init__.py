@@ -122,7 +122,7 @@ def _attach(stage: Stage, group: Group) -> None:
     other = stage.groups[spec.to]
     row = stage.partner(group, spec.to, None if spec.pick is None else read("pick"))
     group.keep = row >= 0
-    row = np.maximum(row, 0)
+    group.on = row = np.maximum(row, 0)
     if len(other.frame) == 0:
         return
     m = len(group.frame)

@@ -22,7 +22,7 @@ class Group:
     """The objects of one group: m rows, the active (frame, slot) pairs in that order.
 
     `pose` has the rotation from the start and the translation once the group is placed; `keep` tells which
-    found a place.
+    found a place, `on` which row of the group that it is attached to each stands on.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Group:
     pose: F64  # (m, 4, 4)
     extents: Extents
     keep: NDArray[np.bool_]
+    on: Rows | None = None
 
     @property
     def path(self) -> str:

@@ -2,8 +2,8 @@
 
 Time 0 is the frame's, to which the batch's poses belong. With v, ω an object's velocity and spin and p, R
 its pose, it is at time t at p + v·t, turned by exp(ω·t)·R; a camera with pose T and twist ξ in its own axes
-stands at T·exp(ξ·t). Of an image read out line by line the line at height y (pixels) of H is exposed about
-the time (y/H − ½) · readout.
+stands at T·exp(ξ·t). What is attached to another stays where it is in the other's frame. Of an image read out
+line by line the line at height y (pixels) of H is exposed about the time (y/H − ½) · readout.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imgsynth import geometry, lens
 from imgsynth.batch import F64, I64, Exposure, SceneBatch
+from imgsynth.render.projection import camera_from_object
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ def objects_at(batch: SceneBatch, seconds: F64) -> F64:
     out[:, :3, 3] += exposure.velocity * t
     turning = np.flatnonzero(np.any(exposure.spin_deg * t, axis=1))
     out[turning, :3, :3] = geometry.turned((exposure.spin_deg * t)[turning]) @ pose[turning, :3, :3]
+    if exposure.carrier is not None:
+        led = np.flatnonzero(exposure.carrier != np.arange(len(pose)))
+        lead = exposure.carrier[led]
+        out[led] = out[lead] @ geometry.rigid_inverse(pose[lead]) @ pose[led]
     return out
 
 
@@ -119,10 +124,21 @@ def carried(batch: SceneBatch, frame: I64, row: I64, start: F64, end: F64) -> F6
     world = np.tile(np.eye(4), (len(frame), 1, 1))
     own = np.flatnonzero(row >= 0)
     if len(own):
-        which = row[own]
+        which = row[own] if exposure.carrier is None else exposure.carrier[row[own]]
         place, velocity = batch.instances.world_from_object[which, :3, 3], exposure.velocity[which]
         turn = geometry.turned(exposure.spin_deg[which] * (end - start)[own, None])
         from_start = place + velocity * start[own, None]
         world[own, :3, :3] = turn
         world[own, :3, 3] = place + velocity * end[own, None] - np.einsum("nij,nj->ni", turn, from_start)
     return geometry.rigid_inverse(after) @ world @ before
+
+
+def seen_at(batch: SceneBatch, row: I64, seconds: F64) -> F64:
+    """(m, 4, 4) poses of instances `row` (m,) in their cameras at times `seconds` (m,)."""
+    frame = batch.instances.frame[row].astype(np.int64)
+    pose = camera_from_object(batch)[row]
+    late = np.flatnonzero(seconds)
+    if len(late):
+        start = np.zeros(len(late))
+        pose[late] = carried(batch, frame[late], row[late], start, seconds[late]) @ pose[late]
+    return pose

@@ -49,10 +49,18 @@ class ShutterRenderer:
         """Draw all frames; see `Renderer.render`. Flow is added where the batch's `outputs` ask for it."""
         asked = [name for name in DIRECTIONS if name in batch.outputs]
         plain = replace(batch, outputs=tuple(name for name in batch.outputs if name not in DIRECTIONS))
-        seen = self._seen(plain, samples, detail)
+        seen = replace(self._seen(plain, samples, detail), line_time=self._line_times(batch))
         for name in asked:
             seen = self._with_flow(plain, seen, name)
         return seen
+
+    def _line_times(self, batch: SceneBatch) -> F64 | None:
+        """(n, H) seconds about which each line is exposed, by bands; 0 where nothing rolls."""
+        if batch.exposure is None:
+            return None
+        bands = Bands.of(batch.size[0], self.lines)
+        times = bands.times(batch, moving(batch) & (batch.exposure.readout > 0))
+        return np.repeat(times, bands.lines, axis=1)
 
     def _with_flow(self, batch: SceneBatch, seen: Buffers, name: str) -> Buffers:
         sign, hides = DIRECTIONS[name]
