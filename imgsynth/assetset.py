@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from imgsynth.below import files_below
 from imgsynth.distributions import parse
-from imgsynth.errors import SceneError
+from imgsynth.errors import DataError, SceneError
 from imgsynth.scene import ObjectSpec, SceneSpec
 from imgsynth.shapespec import Above, AssetsSpec, Center, MeshReading, Unit, UpAxis
 from imgsynth.yamlfile import Spec, nearest, read_yaml, validate
 
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf")
 MAX_ASSETS = 20_000
-MAX_ENTRIES = 400_000  # of a folder, whatever they are
 SHEET = "asset.yaml"
 LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -101,22 +101,15 @@ def find(folder: Path) -> list[str]:
     Raises:
         SceneError: no such folder, none in it, or too many.
     """
-    if not folder.is_dir():
-        raise SceneError(f"{folder}: no such folder")
-    home, names = folder.resolve(), []
-    for k, path in enumerate(folder.rglob("*")):
-        if k >= MAX_ENTRIES:
-            raise SceneError(f"{folder}: expected a folder of at most {MAX_ENTRIES} files")
-        name = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in name.parts):
-            continue
-        if path.is_file() and path.resolve().is_relative_to(home):
-            names.append(name.as_posix())
+    try:
+        names = files_below(folder, SUFFIXES)
+    except DataError as error:
+        raise SceneError(str(error)) from None
     if not names:
         raise SceneError(f"{folder}: expected at least one mesh file ({', '.join(SUFFIXES)}), found none")
     if len(names) > MAX_ASSETS:
         raise SceneError(f"{folder}: expected at most {MAX_ASSETS} mesh files, found {len(names)}")
-    return sorted(names)
+    return names
 
 
 def part(spec: AssetsSpec, folder: Path) -> list[str]:

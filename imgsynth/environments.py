@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from imgsynth.batch import F32, F64
+from imgsynth.below import files_below
 from imgsynth.color import luminance
 from imgsynth.errors import DataError
 from imgsynth.sky import directions
@@ -58,23 +59,16 @@ def load_environment(path: str | Path) -> Environment:
 
 
 def list_environments(folder: str | Path) -> list[Path]:
-    """The .hdr and .exr files right in a folder, by name; links that lead out of it are left out.
+    """The .hdr and .exr files of a folder and its sub-folders, in the order of `files_below`.
 
     Raises:
-        DataError: no such folder, or none in it.
+        DataError: as `files_below`, or none in it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    home = folder.resolve()
-    found = [
-        p for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
-        and p.resolve().is_relative_to(home)
-    ]  # fmt: skip
+    found = files_below(folder, SUFFIXES)
     if not found:
         raise DataError(f"{folder}: expected at least one environment map (.hdr, .exr), found none")
-    return sorted(found, key=lambda p: p.name)
+    return [folder / name for name in found]
 
 
 @lru_cache(maxsize=16)

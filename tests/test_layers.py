@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry", "lens"},
-    {"yamlfile", "distributions", "batch", "frame"},
+    {"yamlfile", "below", "distributions", "batch", "frame"},
     {
         "leaves",
         "layoutspec",

@@ -234,14 +234,18 @@ def test_broken_and_hostile_images_are_refused(tmp_path: Path) -> None:
 def test_list_images(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "deeper").mkdir(parents=True)
-    for name in ("b.png", "a.JPG", "C.jpeg", ".hidden.png", "deeper/x.png"):
+    (home / ".git").mkdir()
+    for name in ("b.png", "a.JPG", "C.jpeg", ".hidden.png", "deeper/x.png", "deeper/a.png", ".git/y.png"):
         Image.new("RGB", (2, 2)).save(home / name)
     (home / "notes.txt").write_text("no")
     (home / "sign.svg").write_text(HALVES)
     Image.new("RGB", (2, 2)).save(tmp_path / "outside.png")
     (home / "escape.png").symlink_to(tmp_path / "outside.png")
     (home / "inside.png").symlink_to(home / "b.png")
-    assert [p.name for p in list_images(home)] == ["C.jpeg", "a.JPG", "b.png", "inside.png"]
+    (home / "deeper" / "escape.png").symlink_to(tmp_path / "outside.png")
+    (home / "elsewhere").symlink_to(tmp_path)
+    found = [p.relative_to(home).as_posix() for p in list_images(home)]
+    assert found == ["C.jpeg", "a.JPG", "b.png", "deeper/a.png", "deeper/x.png", "inside.png"]
     assert [p.name for p in list_images(home, svg=True)][-1] == "sign.svg"
     with pytest.raises(DataError, match="nowhere: no such folder"):
         list_images(tmp_path / "nowhere")

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from imgsynth.batch import U8
 from imgsynth.dataset.disk import disk_errors, replace
-from imgsynth.frame import Frame, FrameBatch
+from imgsynth.frame import VISIBLE, Frame, FrameBatch
 
 CELL = 160  # a tiny image is enlarged to at least this height
 GAP = 4
@@ -23,7 +23,7 @@ WIDEST = 1600
 
 def contact_sheet(batch: FrameBatch, *, labels: bool = True, columns: int | None = None) -> U8:
     """All frames of a batch in a grid, (height, width, 3): masks tinted and outlined, visible boxes solid,
-    classes written.
+    classes written; keypoints as discs, as rings where hidden.
     """
     cells = [draw_frame(frame, labels=labels) for frame in batch]
     return grid(cells, columns)
@@ -74,7 +74,28 @@ def draw_frame(frame: Frame, *, labels: bool = True) -> U8:
         at = (min(max(0.0, x0), big.shape[1] - box[2] - 2), max(0.0, y0 - box[3] - 2))
         pen.rectangle((at[0], at[1], at[0] + box[2] + 2, at[1] + box[3] + 2), fill=color)
         pen.text((at[0] + 1, at[1]), text, fill=(0, 0, 0), font=font)
+    _dot(pen, frame, zoom, max(2.0, big.shape[0] / 90))
     return np.asarray(canvas)
+
+
+def _dot(pen: ImageDraw.ImageDraw, frame: Frame, zoom: int, radius: float) -> None:
+    """Draw the labelled objects' keypoints: discs where they are visible, rings where hidden."""
+    instances = frame.batch.instances
+    points = instances.keypoints
+    if points is None:
+        return
+    for row in frame.rows:
+        if instances.class_id[row] == 0:
+            continue
+        color = class_color(int(instances.class_id[row]))
+        for k in range(int(points.start[row]), int(points.start[row + 1])):
+            if points.visibility[k] == 0:
+                continue
+            x, y = (float(v) * zoom for v in points.xy[k])
+            seen = points.visibility[k] == VISIBLE
+            for r, shade in ((radius + 1, (0, 0, 0)), (radius, color)):
+                box = (x - r, y - r, x + r, y + r)
+                pen.ellipse(box, fill=shade if seen else None, outline=shade, width=1)
 
 
 def enlarge(image: U8, zoom: int) -> U8:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgsynth.batch import U8
+from imgsynth.below import files_below
 from imgsynth.errors import DataError
 from imgsynth.textures.mips import Chain, Role, build_mips
 from imgsynth.textures.svg import rasterize_svg
@@ -72,34 +73,19 @@ def _opened(path: str | Path, max_pixels: int) -> Image.Image:
 
 
 def list_images(folder: str | Path, *, svg: bool = False) -> list[Path]:
-    """Image files right in a folder, sorted by name (code points, so the same on every machine); SVG on
-    request.
-
-    Hidden files and links that lead out of the folder are left out.
+    """Image files of a folder and its sub-folders, in the order of `files_below`; SVG on request.
 
     Raises:
-        DataError: no such folder, or no image in it.
+        DataError: as `files_below`, or no image in it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder" if not folder.exists() else f"{folder}: expected a folder, got a file"
-        )
     wanted = SUFFIXES | {".svg"} if svg else SUFFIXES
-    home = folder.resolve()
-    found = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in wanted
-        and not path.name.startswith(".")
-        and path.is_file()
-        and path.resolve().is_relative_to(home)
-    ]
+    found = files_below(folder, wanted)
     if not found:
         raise DataError(
             f"{folder}: expected at least one image file ({', '.join(sorted(wanted))}), found none"
         )
-    return sorted(found, key=lambda path: path.name)
+    return [folder / name for name in found]
 
 
 class _ByteCache:
