@@ -7,7 +7,7 @@ from imgsynth.dataset.sources import load
 from imgsynth.dataset.verify import verify
 from imgsynth.diffusion.model import Diffuser
 from imgsynth.diffusion.sampled import sample_dataset
-from imgsynth.diffusion.shipped import ROOM, shipped_models
+from imgsynth.diffusion.shipped import ROOM, model_folder, shipped_models
 
 
 def test_each_says_its_origin_and_licence():
@@ -36,3 +36,11 @@ def test_digits_are_the_digits_that_were_asked_for(tmp_path):
     header = Dataset(tmp_path / "drawn").header
     assert header.generation == 1 and header.parents[0]["name"] == "digits"
     assert len(np.unique(drawn.images.reshape(len(drawn), -1), axis=0)) == len(drawn)
+
+
+def test_a_dataset_of_that_name_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert model_folder("digits") == shipped_models()["digits"]
+    Diffuser.load(model_folder("digits")).save(tmp_path / "digits")
+    assert model_folder("digits").resolve() == tmp_path / "digits"

@@ -37,4 +37,6 @@ def model_folder(name: str | Path) -> Path:
         ModelError: neither.
     """
     path = Path(name).expanduser()
-    return path if path.is_dir() else shipped_model(str(name))
+    # A folder of another kind (a dataset called digits) does not hide the model of that name.
+    is_model = (path / RECORD).is_file() or (path.is_dir() and str(name) not in shipped_models())
+    return path if is_model else shipped_model(str(name))
