@@ -144,7 +144,9 @@ def sample(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A folder that `diffuse train` made, or a shipped model's name."
+            metavar="MODEL",
+            help="A folder that `diffuse train` made, or a shipped model's name; with --prompt a Stable "
+            "Diffusion 1.5 or XL pipeline: a folder of diffusers or a hub id.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The dataset folder to make.")],
@@ -153,8 +155,23 @@ def sample(
         int | None, typer.Option("--per-class", min=1, help="How many of each class, in place of -n.")
     ] = None,
     classes: Annotated[
-        list[str], typer.Option("--class", metavar="NAME", help="Only this class; repeatable (default: all).")
+        list[str],
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="Only this class; repeatable (default: all). With --prompt NAME=WORDS: label what these "
+            "words of the prompt drew.",
+        ),
     ] = [],  # noqa: B006
+    prompts: Annotated[
+        list[str],
+        typer.Option("--prompt", help="Draw this text; repeatable, in turn. Labels come from attention."),
+    ] = [],  # noqa: B006
+    negative: Annotated[str, typer.Option("--negative", help="With --prompt: what to draw away from.")] = "",
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="HxW", help="With --prompt: pixels (default: the pipeline's own)."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Steps of the solver (default: 10).")
     ] = None,
@@ -216,7 +233,22 @@ def sample(
     The dataset is an ordinary one: verify, learn, score, export and study take it. Each image is a function
     of (model, settings, class, seed, index), whatever the run it is drawn in. What the gate drops is drawn
     again; dataset.json counts what was dropped and why.
+
+    With --prompt a large text-to-image pipeline draws, and masks come from where it looked at the words:
+    imgsynth diffuse sample stable-diffusion -n 8 --prompt "a dog on the grass" --class dog=dog -o dogs
     """
+    if prompts:
+        theirs = {
+            "--per-class": per_class, "--solver": solver, "--interval": interval, "--autoguide": autoguide,
+            "--cads": cads, "--gate": gate, "--held-out": held_out,
+        }  # fmt: skip
+        _prompted(
+            model, out, n, prompts, classes, negative, size, {"steps": steps, "guidance": guidance}, seed,
+            start, device, resume, as_json, [name for name, value in theirs.items() if value],
+        )  # fmt: skip
+        return None
+    if negative or size:
+        raise ImgsynthError("--negative and --size belong to text-to-image: say --prompt TEXT")
     from imgsynth.diffusion.sampled import GateRequest, sample_dataset
 
     given = {
@@ -244,3 +276,118 @@ def sample(
         why = ", ".join(f"{n} {reason}" for reason, n in counts.items() if reason != "drawn" and n)
         say(f"{counts['drawn']} drawn; dropped: {why or 'none'}")
     return None
+
+
+def _prompted(
+    source: str,
+    out: Path,
+    n: int | None,
+    prompts: list[str],
+    classes: list[str],
+    negative: str,
+    size: str | None,
+    drawing: dict[str, Any],
+    seed: int,
+    start: int,
+    device: str,
+    resume: bool,
+    as_json: bool,
+    foreign: list[str],
+) -> None:
+    """`sample --prompt`: another generator behind the same door."""
+    from imgsynth.diffusion.large import sample_prompts
+
+    if foreign:
+        raise ImgsynthError(f"{foreign[0]} is of small models; it means nothing with --prompt")
+    if n is None:
+        raise ImgsynthError("say how many: -n N images in all")
+    with Bar("drawing", "images") as bar:
+        made = sample_prompts(
+            source, out, n=n, prompts=prompts, classes=classes, negative=negative, size=size,
+            drawing={name: value for name, value in drawing.items() if value is not None}, seed=seed,
+            start=start, device=device, resume=resume, progress=bar,
+        )  # fmt: skip
+    if as_json:
+        return print_json(made)
+    shown = ", ".join(f"{count} show {name}" for name, count in made["frames_with"].items())
+    return say(
+        f"{made['frames']} images in {made['dataset']}: {shown}; {made['missing']} times a thing that was "
+        "asked for is missing"
+    )
+
+
+@app.command()
+def refine(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A rendered dataset.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The dataset folder to make.")],
+    pipeline: Annotated[
+        str,
+        typer.Option("--pipeline", help="Stable Diffusion 1.5 or XL: a folder of diffusers, or a hub id."),
+    ],
+    prompt: Annotated[
+        str,
+        typer.Option("--prompt", help="What the pictures show; {classes} stands for the frame's classes."),
+    ] = "a photo of {classes}",
+    negative: Annotated[str, typer.Option("--negative", help="What to draw away from.")] = "",
+    strength: Annotated[
+        float,
+        typer.Option("--strength", help="How far a picture may leave the render: 0 not at all, 1 wholly."),
+    ] = 0.4,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="depth|normal|edges|canny|semantic",
+            help="The guide, made from the render's exact labels.",
+        ),
+    ] = None,
+    controlnet: Annotated[
+        str | None, typer.Option("--controlnet", help="Folder or hub id of a ControlNet for that guide.")
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option("--adapter", help="Of a T2I-Adapter: draws from noise, by the guide alone."),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the scheduler.")] = 25,
+    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt is heard.")] = 7.5,
+    side: Annotated[
+        int | None,
+        typer.Option("--side", min=8, help="Shorter side at work (default: what it was trained for)."),
+    ] = None,
+    edges: Annotated[
+        float, typer.Option("--edges", help="Drop frames whose outlines agree less than this with labels.")
+    ] = 0.6,
+    masks: Annotated[
+        float, typer.Option("--masks", help="Drop frames whose objects' colours agree less than this.")
+    ] = 0.6,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**64 - 1, help="Frame i draws from (seed, i).")
+    ] = 0,
+    device: Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to draw.")] = "cpu",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Paint over a rendered dataset: the pictures are a large pipeline's, the labels stay the render's.
+
+    Each picture is checked against its labels by means that know nothing of the generator
+    (docs/attention.md); frames that drifted are dropped and counted in dataset.json.
+
+    Try: imgsynth diffuse refine renders --pipeline sd15 --controlnet sd15-depth --control depth -o refined
+    """
+    from imgsynth.diffusion.drift import DriftSettings
+    from imgsynth.diffusion.large import refine_with_pipeline
+    from imgsynth.diffusion.repaint import Painting
+
+    with Bar("painting", "frames") as bar:
+        made = refine_with_pipeline(
+            dataset, out, source=pipeline, controlnet=controlnet, adapter=adapter,
+            painting=Painting(prompt, negative, control, side=side),
+            drawing={"steps": steps, "guidance": guidance, "strength": strength},
+            limits=DriftSettings(edges, masks), seed=seed, device=device, resume=resume, progress=bar,
+        )  # fmt: skip
+    if as_json:
+        return print_json(made)
+    why = ", ".join(f"{count} by {reason}" for reason, count in made["dropped"].items())
+    return say(f"{made['frames']} of {made['drawn']} frames in {made['dataset']}; drifted: {why}")

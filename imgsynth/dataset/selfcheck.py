@@ -69,7 +69,7 @@ def instance_rows(dataset: Dataset, report: Report) -> dict[str, Any] | None:
         for name in (*INSTANCE_COLUMNS, *more):
             column = table.column(name).combine_chunks()
             if isinstance(column, pa.FixedSizeListArray):
-                rows[name] = column.flatten().to_numpy().reshape(len(table), -1)
+                rows[name] = column.flatten().to_numpy().reshape(-1, column.type.list_size)
             elif pa.types.is_string(column.type) or pa.types.is_list(column.type):
                 rows[name] = column.to_pylist()
             else:
