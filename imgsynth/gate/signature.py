@@ -28,6 +28,7 @@ POOL_FROM = 20  # windows of this side and more are averaged over 2 × 2 pixels
 CHROMA = 0.5  # weight of colour differences: JPEG keeps them badly, noise drowns grey alone
 COMPONENTS = 24
 BASIS_IMAGES = 5000
+CHUNK = 2048  # images whose windows are held at once
 FLAT = 1e-3  # of full contrast, root mean square: a window that varies less is blank
 ROWS, COLUMNS = 8, 1024  # of a block of similarities: 50 variants of 8 × 1024 stay in the L2 cache
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -142,7 +143,8 @@ class Look:
 
     def marks(self, images: U8) -> F32:
         """Marks (n, K) of length 1; 0 for a blank image, which is near to nothing."""
-        return self._marks(self.form.windows(images))
+        parts = [images[i : i + CHUNK] for i in range(0, max(1, len(images)), CHUNK)]
+        return np.concatenate([self._marks(self.form.windows(part)) for part in parts])
 
     def views(self, images: U8) -> F32:
         """Marks (v, n, K) of each image in both reflections and all shifts; the first are `marks`."""
