@@ -13,32 +13,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from imgsynth.cameraspec import EffectSpec, IntrinsicsSpec, LensSpec, PoseSpec
-from imgsynth.distributions import (
-    Distribution,
-    integer,
-    number,
-    vector,
+from imgsynth.backdropspec import (  # noqa: F401 (handed on)
+    BackgroundSpec,
+    GradientSpec,
+    PhotosSpec,
+    ScreenNoiseSpec,
 )
+from imgsynth.cameraspec import EffectSpec, IntrinsicsSpec, LensSpec, PoseSpec  # noqa: F401
+from imgsynth.distributions import Distribution, number
 from imgsynth.layoutspec import PhysicsSpec, PlaceSpec, RulesSpec
-from imgsynth.leaves import (
-    PICK,
-    SEED,
-    Color,
-    Count,
-    Flag,
-    Fraction,
-    Name,
-    NonNegative,
-    Number,
-    Point,
-    Positive,
-    Seed,
-    leaf,
-)
+from imgsynth.leaves import Count, Fraction, Name, Number, Point, Positive, leaf
 from imgsynth.lightspec import LightSpec
 from imgsynth.materialspec import MaterialSpec
 from imgsynth.motionspec import ExposureSpec, MotionSpec
+from imgsynth.sensorspec import SensorSpec
 from imgsynth.shapespec import ShapeSpec
 from imgsynth.yamlfile import Spec, nearest
 
@@ -101,78 +89,6 @@ class CameraSpec(Spec):
         return self
 
 
-class GradientSpec(Spec):
-    """Two colours, top to bottom."""
-
-    top: Color
-    bottom: Color
-
-
-class ScreenNoiseSpec(Spec):
-    """Smooth noise between two colours, `scale` cells across the image."""
-
-    a: Color
-    b: Color
-    scale: Positive = leaf(8.0)
-    seed: Seed = leaf(SEED)
-
-
-class PhotosSpec(Spec):
-    """A random crop of a random photograph from a folder (relative to the scene file)."""
-
-    folder: str
-    pick: Fraction = leaf({"uniform": [0, 1]})
-    crop: Annotated[Distribution, number(gt=0, le=1)] = leaf({"uniform": [0.5, 1.0]})
-    x: Fraction = leaf({"uniform": [0, 1]})
-    y: Fraction = leaf({"uniform": [0, 1]})
-    brightness: NonNegative = leaf(1.0)
-
-
-class BackgroundSpec(Spec):
-    """What is seen where nothing is hit; where several kinds are given, a frame picks one by `weights`."""
-
-    flat: Color | None = None
-    gradient: GradientSpec | None = None
-    noise: ScreenNoiseSpec | None = None
-    photos: PhotosSpec | None = None
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
-    pick: Fraction = leaf(0.5)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _picks(cls, data: Any) -> Any:
-        kinds = [
-            k
-            for k in ("flat", "gradient", "noise", "photos")
-            if isinstance(data, dict) and data.get(k) is not None
-        ]
-        return {"pick": PICK, **data} if len(kinds) > 1 else data
-
-    @property
-    def kinds(self) -> dict[str, float]:
-        """The kinds given and their normalized weights, in a fixed order."""
-        given = {
-            k: self.weights.get(k, 1.0)
-            for k in ("flat", "gradient", "noise", "photos")
-            if getattr(self, k) is not None
-        }
-        total = sum(given.values())
-        return {k: w / total for k, w in given.items()}
-
-    @model_validator(mode="after")
-    def _weighted(self) -> BackgroundSpec:
-        given = [k for k in ("flat", "gradient", "noise", "photos") if getattr(self, k) is not None]
-        if not given:
-            raise ValueError("expected at least one of flat, gradient, noise, photos")
-        if unknown := [k for k in self.weights if k not in given]:
-            raise ValueError(
-                f"weights names {unknown[0]!r}, which is not among the given kinds ({', '.join(given)})"
-            )
-        if sum(self.weights.get(k, 1.0) for k in given) <= 0:
-            raise ValueError("weights sum to zero")
-        return self
-
-
 class GroundSpec(Spec):
     """An infinite floor z = height; texture uv = world xy in metres."""
 
@@ -224,43 +140,6 @@ class ObjectSpec(Spec):
         if len(given) > 1:
             raise ValueError(f"expected one thing to name the class, got {' and '.join(given)}")
         return self
-
-
-class SensorSpec(Spec):
-    """From radiance to the file's bytes; see `imgsynth.sensor` for the order and the laws of each step.
-
-    With `native_px` the camera's own picture is that wide, and lengths in pixels count its pixels, until
-    `native_resize` brings it to the image's size (`linear` as OpenCV does, without averaging, or `area`).
-    """
-
-    sample_blur_px: NonNegative = leaf(0.0)
-    sample_noise: NonNegative = leaf(0.0)
-    binarize: Flag = leaf(False)
-    threshold_bias: Number = leaf(0.0)
-    native_px: Annotated[Distribution, number(ge=0, le=8192)] = leaf(0)
-    veil: Fraction = leaf(0.0)
-    auto_exposure: Fraction = leaf(0.0)
-    exposure_ev: Number = leaf(0.0)
-    white_balance: Annotated[Distribution, vector(3, gt=0)] = leaf([1.0, 1.0, 1.0])
-    saturation: NonNegative = leaf(1.0)
-    chromatic: Annotated[Distribution, vector(2, gt=-0.2, lt=0.2)] = leaf([0.0, 0.0])
-    blur_px: NonNegative = leaf(0.0)
-    motion_px: NonNegative = leaf(0.0)
-    motion_deg: Number = leaf(0.0)
-    vignetting: Annotated[Distribution, number(ge=0, lt=1)] = leaf(0.0)
-    vignette_terms: Annotated[Distribution, vector(3)] = leaf([0.0, 0.0, 0.0])
-    shot_noise: NonNegative = leaf(0.0)
-    read_noise: NonNegative = leaf(0.0)
-    mosaic: Annotated[Distribution, integer(ge=0, le=4)] = leaf(0)
-    contrast: Positive = leaf(1.0)
-    black_level: Fraction = leaf(0.0)
-    filmic: Fraction = leaf(0.0)
-    sharpen: NonNegative = leaf(0.0)
-    jpeg_quality: Annotated[Distribution, integer(ge=0, le=100)] = leaf(0)
-    tone: Literal["srgb", "linear"] = "srgb"
-    invert: bool = False
-    native_resize: Literal["linear", "area"] = "linear"
-    effects: tuple[EffectSpec, ...] = ()
 
 
 def _perfect_square(samples: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
     {"errors", "version", "seeding", "sobol", "color", "geometry", "lens"},
-    {"yamlfile", "below", "distributions", "batch", "frame"},
+    {"yamlfile", "below", "distributions", "finisharrays", "batch", "frame"},
     {
         "leaves",
         "layoutspec",
@@ -18,6 +18,8 @@ LAYERS = [
         "materialspec",
         "motionspec",
         "cameraspec",
+        "backdropspec",
+        "sensorspec",
         "scene",
         "plan",
         "scenefile",
