@@ -72,17 +72,18 @@ def _added(r: Results) -> str:
 def _arms(r: Results) -> Section:
     rows = []
     for entry in r["arms"].values():
-        cells = [entry["title"], entry["setting"]["said"]]
-        for score in SCORES:
-            cells += [percent(entry[score]["mean"]), interval(entry[score]["ci95"])]
-        rows.append(Row(cells))
-    columns = ["arm", "setting|w"]
-    for name in SCORES.values():
-        columns += [f"{name}|n", "95 %|nw"]
+        balanced = entry["balanced_accuracy"]
+        scores = [percent(entry[score]["mean"]) for score in SCORES]
+        rows.append(
+            Row(
+                [entry["title"], scores[0], interval(balanced["ci95"]), *scores[1:], entry["setting"]["said"]]
+            )
+        )
+    first, *others = (f"{name}|n" for name in SCORES.values())
     seeds = len(next(iter(r["arms"].values()))["balanced_accuracy"]["per_seed"])
     return Section(
         "Arms",
-        table=Grid(heads(*columns), rows),
+        table=Grid(heads("arm", first, "95 %|nw", *others, "setting|w"), rows),
         note=f"Mean of {seeds} seeds on the same test images. Of the three settings of every arm validation "
         "images chose. All trainings take the same optimiser steps.",
     )
@@ -93,7 +94,7 @@ def _deltas(r: Results) -> Section:
     for arm, entry in r["deltas"].items():
         title, delta = r["arms"][arm]["title"], entry["balanced_accuracy"]
         low, high = delta["ci95"]
-        effects.append(Effect(f"against {title}", delta["mean"], low, high, low > 0 or high < 0))
+        effects.append(Effect(title, delta["mean"], low, high, low > 0 or high < 0))
         cells = [title]
         for score in SCORES:
             cells += [points(entry[score]["mean"]), interval(entry[score]["ci95"], points)]
@@ -102,7 +103,7 @@ def _deltas(r: Results) -> Section:
     for name in SCORES.values():
         columns += [f"{name}|n", "95 %|nw"]
     picture = Picture(
-        effects_plot(effects, "balanced accuracy, points"),
+        effects_plot(effects, "difference of balanced accuracy, points"),
         "Balanced accuracy with generated images less that of each baseline; the numbers are in the table.",
     )
     return Section(
