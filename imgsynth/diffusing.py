@@ -173,7 +173,7 @@ def sample(
         typer.Option("--size", metavar="HxW", help="With --prompt: pixels (default: the pipeline's own)."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps of the solver (default: 10).")
+        int | None, typer.Option("--steps", min=1, help="Steps of the solver (default: 8).")
     ] = None,
     solver: Annotated[
         str | None,

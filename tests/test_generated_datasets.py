@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +27,7 @@ from imgsynth.errors import DataError, ImgsynthError, ModelError
 
 MODEL = Mixture((-0.5, 0.5), (0.2, 0.2), size=(8, 8))
 ORIGIN = Origin("mixture", "ab" * 32, "fp32", record={"data": "gaussians"})
-QUICK = Sampling(steps=3)
+QUICK = Sampling(steps=3, schedule="karras", low=0.02)
 
 
 def made(tmp_path, n=20, name="set", model=MODEL, **more):
@@ -338,3 +342,38 @@ def test_inherited_labels_are_the_renders_own():
     assert found.grounding == "inherited" and found.confidence.tolist() == [0.4, 1.0]
     with pytest.raises(DataError, match="sorted"):
         inherited(instance, rows[0], rows[1][::-1], rows[2], np.ones(2))
+
+
+def _draw_many(root, n, resume=False):
+    generate(MODEL, ORIGIN, n, root, settings=Sampling(steps=2), keep=Bright(), resume=resume)
+
+
+def _peak_mib(root, n):
+    """Peak memory of a process that draws n frames."""
+    import resource
+
+    _draw_many(root, n)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.slow
+def test_ten_thousand_samples_in_bounded_memory_killed_and_resumed(tmp_path):
+    """SIGKILL in the middle, then --resume: the same bytes as a run that was left alone."""
+    n, context = 10_000, multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        some = pool.submit(_peak_mib, tmp_path / "some", 600).result()
+    with ProcessPoolExecutor(1, context) as pool:
+        many = pool.submit(_peak_mib, tmp_path / "whole", n).result()
+    print(f"peak memory: {some:.0f} MiB for 600 frames, {many:.0f} MiB for {n}")
+    assert many - some < 60  # rows of tables while they are merged; the images alone would not be more
+    killed = context.Process(target=_draw_many, args=(tmp_path / "cut", n))
+    killed.start()
+    parts = tmp_path / "cut" / "parts"
+    while killed.is_alive() and len(list(parts.glob("0*.json")) if parts.exists() else []) < 17:
+        killed.join(0.05)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    assert not (tmp_path / "cut" / "dataset.json").exists()
+    _draw_many(tmp_path / "cut", n, resume=True)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    sound(Dataset(tmp_path / "cut"))

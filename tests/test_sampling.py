@@ -13,7 +13,7 @@ from imgsynth.diffusion.sample import BATCH, Sampling, normals, sample
 from imgsynth.errors import ModelError
 
 MODEL = Mixture()
-QUICK = Sampling(steps=6)
+QUICK = Sampling(steps=6, schedule="karras", low=0.02)
 
 
 def drawn(model=MODEL, indices=range(10), labels=None, seed=3, settings=QUICK, **more):
@@ -41,7 +41,7 @@ def test_noise_is_standard_normal_and_each_samples_own():
 
 def test_samples_have_the_law_of_their_class():
     model = Mixture((-0.5, 0.4), (0.1, 0.2), size=(8, 8))
-    found = drawn(model, range(64), settings=Sampling(steps=20))
+    found = drawn(model, range(64), settings=Sampling(steps=20, schedule="karras", low=0.02))
     assert found.images.shape == (64, 8, 8, 1) and found.images.dtype == np.uint8
     values = found.images / 127.5 - 1
     for label, (mean, spread) in enumerate([(-0.5, 0.1), (0.4, 0.2)]):
@@ -89,7 +89,7 @@ def test_an_extra_setting_changes_what_it_should():
 def test_cads_spreads_the_samples_and_leaves_the_model_alone():
     model = Embedded(classes=3)
     labels = np.ones(64, np.int64)
-    settings = Sampling(steps=12, high=20.0)
+    settings = Sampling(steps=12, schedule="karras", high=20.0, low=0.02)
     plain = drawn(model, range(64), labels, settings=settings).images.astype(float)
     noisy = drawn(
         model, range(64), labels, settings=replace(settings, cads=Annealing(scale=2.0, full=0.02, none=0.5))

@@ -59,7 +59,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler; the defaults are those that served digits best (docs/diffusion.md).
+    """Settings of the sampler; docs/diffusion.md says what the defaults were chosen by.
 
     `steps` of `solver` from σ `high` to `low` and then 0 on `schedule`; `churn` is EDM's S_churn (heun only).
     With mask bits, `margin_sigma` is the noise at which bits are asked for once more, to see how sure they
@@ -69,11 +69,11 @@ class Sampling:
         ModelError: on construction, naming the setting that is out of range.
     """
 
-    steps: int = 10
+    steps: int = 8
     solver: str = "dpmpp_2m"
-    schedule: str = "karras"
+    schedule: str = "straight"
     high: float = 80.0
-    low: float = 0.02
+    low: float = 0.05
     guidance: Guidance = field(default_factory=Guidance)
     cads: Annealing | None = None
     churn: float = 0.0
