@@ -15,7 +15,8 @@ import warp as wp
 from imgsynth.lens import STEPS
 from imgsynth.render.arrays import OPTIONS, Geometry, Placement, Row, Target
 from imgsynth.render.bending import LensData, bend
-from imgsynth.render.visibility import LABEL, SHADOW, Polygon, clip_near, edge, emit, there
+from imgsynth.render.clipping import Polygon, clip_near
+from imgsynth.render.visibility import LABEL, SHADOW, edge, emit, there
 
 wp.set_module_options(OPTIONS)
 
