@@ -15,8 +15,9 @@ from planted import SCENE
 
 from imgsynth.augment import budget, measure, mix, sources
 from imgsynth.augment.arms import BASELINES, Setting, chances, generated, real_share
+from imgsynth.augment.options import Options
 from imgsynth.augment.rounds import split_evenly
-from imgsynth.augment.run import Options, augment
+from imgsynth.augment.run import augment
 from imgsynth.augment.sets import Sets, gather
 from imgsynth.augment.sources import SceneSource, known
 from imgsynth.dataset.labelled import LabelledImages, concat

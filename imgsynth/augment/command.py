@@ -111,7 +111,7 @@ def augment(
     mixed.json, the model that validation prefers, results.json and report.html. Without a generator only
     the plain remedies are measured, and real.npz is what a generator may be trained on.
     """
-    from imgsynth.augment.run import Options
+    from imgsynth.augment.options import Options
     from imgsynth.augment.run import augment as run
 
     options = Options(

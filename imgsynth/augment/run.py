@@ -36,11 +36,11 @@ from imgsynth.augment.arms import BASELINES, Added, Arm, Balanced, Maker, Settin
 from imgsynth.augment.bench import SLOTS, Bench
 from imgsynth.augment.measure import figures, tail, verdict
 from imgsynth.augment.mix import Generated
+from imgsynth.augment.options import Options, able_of, check, learner_of, sources_of
 from imgsynth.augment.rounds import Plan, decide, split_evenly
 from imgsynth.augment.sets import Sets, gather
 from imgsynth.augment.sources import Source, joined
 from imgsynth.batch import I64
-from imgsynth.errors import ImgsynthError, ModelError
 from imgsynth.study.cells import Cell
 from imgsynth.study.classify import Answers
 from imgsynth.study.progress import Bars
@@ -50,30 +50,6 @@ from imgsynth.study.workers import Crew
 
 REPLICATES = 2000
 ROUND_STEPS = 0.5  # of a training's steps are enough to tell a round's budgets apart
-
-
-@dataclass(frozen=True)
-class Options:
-    """What an augmentation is asked for; see `imgsynth augment --help`."""
-
-    real: str
-    out: Path
-    scenes: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    validation: str | None = None
-    test: str | None = None
-    budget: int | None = None
-    rounds: int = 3
-    steps: int | None = None
-    seeds: int = 3
-    seed: int = 0
-    floor: float = 0.25
-    gate: bool = True
-    long_tail: float | None = None
-    learner: tuple[str, ...] = ()  # KEY=VALUE
-    workers: int | None = None
-    resume: bool = False
-    command: str | None = None
 
 
 def augment(
@@ -92,11 +68,11 @@ def augment(
     Raises:
         ImgsynthError: a folder that is not free, bad data, a generator that knows none of the classes.
     """
-    _check(options)
-    made_by = _sources(options) if sources is None else list(sources)
+    check(options)
+    made_by = sources_of(options) if sources is None else list(sources)
     sets = gather(options.real, options.validation, options.test, cut=options.long_tail, seed=options.seed)
-    able = [_able(source, sets.train.classes) for source in made_by]
-    learner = learner or _learner(options, len(sets.train.classes))
+    able = [able_of(source, sets.train.classes) for source in made_by]
+    learner = learner or learner_of(options, len(sets.train.classes))
     out, task = options.out, Balanced()
     mix.write_real(sets.train, out / mix.OWN)
     workers = options.workers or max(1, (os.cpu_count() or 1) // learner.threads)
@@ -211,87 +187,6 @@ class _Job:
 
     def _validated(self, cells: Sequence[Cell]) -> list[Answers]:
         return self.bench.answers(cells, self.bench.validation, self.sets.validation, "validate")
-
-
-def _check(options: Options) -> None:
-    out = options.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not options.resume:
-        raise ImgsynthError(
-            f"{out}: is not empty; choose another folder, or --resume to go on with the same augmentation"
-        )
-    if options.seeds < 2:
-        raise ImgsynthError(
-            f"--seeds: expected at least 2, got {options.seeds}: one training shows no scatter"
-        )
-    if not 0 <= options.floor <= 1:
-        raise ImgsynthError(f"--real-floor: expected a share from 0 to 1, got {options.floor:g}")
-
-
-def _sources(options: Options) -> list[Source]:
-    from imgsynth.augment.sources import SceneSource
-
-    folder, seed = options.out / "generated", options.seed
-    sources: list[Source] = [SceneSource(scene, folder, seed, options.workers) for scene in options.scenes]
-    if options.models:
-        from imgsynth.augment.models import ModelSource
-
-        sources += [ModelSource(model, folder, seed, options.gate) for model in options.models]
-    if len({source.name for source in sources}) < len(sources):
-        twice = next(s.name for i, s in enumerate(sources) if s.name in [t.name for t in sources[:i]])
-        raise ImgsynthError(
-            f"two generators are called {twice!r}; give each once, and other folders other names"
-        )
-    return sources
-
-
-def _able(source: Source, classes: Sequence[str]) -> Any:
-    """(K,) whether a source can make each class.
-
-    Raises:
-        ImgsynthError: it can make none.
-    """
-    known = set(source.classes())
-    able = np.array([name in known for name in classes])
-    if not able.any():
-        theirs, ours = (", ".join(repr(c) for c in list(names)[:4]) for names in (source.classes(), classes))
-        raise ImgsynthError(
-            f"{source.name}: makes none of the classes, by name: it has {theirs} …, the real images "
-            f"have {ours} …"
-        )
-    return able
-
-
-def _learner(options: Options, classes: int) -> Learner:
-    from imgsynth.learn.classify import ClassifierConfig, suited
-    from imgsynth.study.learner import ClassifyLearner
-
-    given = _settings(options.learner)
-    if options.steps is not None:
-        given["steps"] = options.steps
-    try:
-        config = ClassifierConfig.of({**suited(classes), **given})
-    except ModelError as error:
-        raise ImgsynthError(f"--learner: {str(error).removeprefix('classifier: ')}") from None
-    learner: Learner = ClassifyLearner(config)
-    return learner
-
-
-def _settings(given: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs, values as YAML reads them."""
-    import yaml
-
-    out: dict[str, Any] = {}
-    for pair in given:
-        key, mark, value = pair.partition("=")
-        if not mark or not key:
-            raise ImgsynthError(f"--learner: expected KEY=VALUE, got {pair!r}")
-        if key in (taken := {k for arm in BASELINES for s in arm.settings for k in s.changes}):
-            raise ImgsynthError(f"--learner: {key}: the arms set {', '.join(sorted(taken))} themselves")
-        try:
-            out[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ImgsynthError(f"--learner: {key}: expected a number or a word, got {value!r}") from None
-    return out
 
 
 def _keep_model(bench: Bench, cell: Cell, path: Path) -> None:
