@@ -4,6 +4,8 @@ backgrounds.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scenes_for_tests import (
@@ -270,3 +272,19 @@ def test_noise_is_a_fair_mixture() -> None:
     color = RENDERER.render(make_batch(shots, [box()], (4, 4))).color[..., 0]
     assert np.abs(color.mean(0) - 0.5).max() < 0.03
     assert color.std(0).min() > 0.08
+
+
+@pytest.mark.parametrize("shift", [(-3, 0), (0, 2), (5, -4)])
+def test_a_texture_repeats_on_both_sides_of_nought(shift: tuple[int, int]) -> None:
+    """Texture coordinates moved by whole repeats show the same picture, borders of the texture included."""
+    image = np.random.default_rng(4).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    image[..., 3] = 255
+    shot = Shot([Thing(0)], look_at((0.1, -0.4, 2), (0, 0, 0)), intrinsics(60, (32, 32)), ambient=(1, 1, 1))
+    mesh = grid_quad()
+    batches = []
+    for move in ((0, 0), shift):
+        moved = replace(mesh, uv=mesh.uv * 2.0 + np.array(move))
+        batches.append(make_batch([shot], [moved], (32, 32), [Material((1, 1, 1), texture=0)], [image]))
+    still, carried = (RENDERER.render(batch).color for batch in batches)
+    assert still.std() > 0.05
+    np.testing.assert_allclose(carried, still, atol=2e-4)
