@@ -321,18 +321,27 @@ def refine(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A rendered dataset.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The dataset folder to make.")],
     pipeline: Annotated[
-        str,
+        str | None,
         typer.Option("--pipeline", help="Stable Diffusion 1.5 or XL: a folder of diffusers, or a hub id."),
-    ],
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Instead: a small model of `diffuse train --layout`, which follows the labels."
+        ),
+    ] = None,
     prompt: Annotated[
         str,
         typer.Option("--prompt", help="What the pictures show; {classes} stands for the frame's classes."),
     ] = "a photo of {classes}",
     negative: Annotated[str, typer.Option("--negative", help="What to draw away from.")] = "",
     strength: Annotated[
-        float,
-        typer.Option("--strength", help="How far a picture may leave the render: 0 not at all, 1 wholly."),
-    ] = 0.4,
+        float | None,
+        typer.Option(
+            "--strength",
+            help="How far a picture may leave the render: 0 not at all, 1 wholly (default: .4; a model's 1).",
+        ),
+    ] = None,
     control: Annotated[
         str | None,
         typer.Option(
@@ -348,7 +357,9 @@ def refine(
         str | None,
         typer.Option("--adapter", help="Of a T2I-Adapter: draws from noise, by the guide alone."),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the scheduler.")] = 25,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Of the sampler (default: 25; 10 with --model).")
+    ] = None,
     guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt is heard.")] = 7.5,
     side: Annotated[
         int | None,
@@ -369,24 +380,41 @@ def refine(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Paint over a rendered dataset: the pictures are a large pipeline's, the labels stay the render's.
+    """Paint over a rendered dataset: the pictures are a model's, the labels stay the render's.
 
     Each picture is checked against its labels by means that know nothing of the generator
     (docs/attention.md); frames that drifted are dropped and counted in dataset.json.
 
     Try: imgsynth diffuse refine renders --pipeline sd15 --controlnet sd15-depth --control depth -o refined
     """
+    if (pipeline is None) == (model is None):
+        raise ImgsynthError("say what paints: --pipeline CHECKPOINT, or --model of `diffuse train --layout`")
     from imgsynth.diffusion.drift import DriftSettings
-    from imgsynth.diffusion.large import refine_with_pipeline
-    from imgsynth.diffusion.repaint import Painting
+    from imgsynth.diffusion.large import refine_with_model, refine_with_pipeline
+    from imgsynth.diffusion.painters import Painting
 
+    common: dict[str, Any] = {
+        "limits": DriftSettings(edges, masks), "seed": seed, "device": device, "resume": resume,
+    }  # fmt: skip
     with Bar("painting", "frames") as bar:
-        made = refine_with_pipeline(
-            dataset, out, source=pipeline, controlnet=controlnet, adapter=adapter,
-            painting=Painting(prompt, negative, control, side=side),
-            drawing={"steps": steps, "guidance": guidance, "strength": strength},
-            limits=DriftSettings(edges, masks), seed=seed, device=device, resume=resume, progress=bar,
-        )  # fmt: skip
+        if model is not None:
+            if controlnet or adapter or control or side:
+                raise ImgsynthError("--controlnet, --adapter, --control and --side belong to --pipeline")
+            made = refine_with_model(
+                dataset, out, model=model, strength=1.0 if strength is None else strength,
+                sampling={} if steps is None else {"steps": steps}, progress=bar, **common,
+            )  # fmt: skip
+        else:
+            assert pipeline is not None
+            made = refine_with_pipeline(
+                dataset, out, source=pipeline, controlnet=controlnet, adapter=adapter,
+                painting=Painting(prompt, negative, control, side=side),
+                drawing={
+                    "steps": steps or 25, "guidance": guidance,
+                    "strength": 0.4 if strength is None else strength,
+                },
+                progress=bar, **common,
+            )  # fmt: skip
     if as_json:
         return print_json(made)
     why = ", ".join(f"{count} by {reason}" for reason, count in made["dropped"].items())

@@ -14,9 +14,13 @@ import torch
 from imgsynth import generate
 from imgsynth.dataset.reader import Dataset
 from imgsynth.dataset.verify import verify
+from imgsynth.diffusion.config import DiffuserConfig
 from imgsynth.diffusion.inherit import inherited_frames
+from imgsynth.diffusion.model import Diffuser
+from imgsynth.diffusion.painters import LayoutPainter, Painting, PipelinePainter, guide_pictures, paint
 from imgsynth.diffusion.pipelines import Drawing, load_pipeline
-from imgsynth.diffusion.repaint import Painting, guide_pictures, paint, repaint_dataset
+from imgsynth.diffusion.repaint import repaint_dataset
+from imgsynth.diffusion.sample import Sampling
 from imgsynth.errors import DataError, ImgsynthError
 
 torch.set_num_threads(1)
@@ -63,6 +67,14 @@ class Painter:
         return out
 
 
+PHOTO = Painting("a photo")
+
+
+def over(painter, render, out, painting=PHOTO, drawing=FAST, **more):
+    """`repaint_dataset` with a pipeline, two frames at a time."""
+    return repaint_dataset(PipelinePainter(painter, painting, drawing, group=2), render, out, **more)
+
+
 def test_a_dataset_read_back_as_frames_is_the_dataset(render, tmp_path):
     """Written again with its own pictures every label file is the same; tables differ in what is said of them."""
     from imgsynth.dataset import writer
@@ -93,7 +105,7 @@ def test_a_dataset_read_back_as_frames_is_the_dataset(render, tmp_path):
 
 def test_labels_stay_and_drifted_frames_go(render, tmp_path):
     source, out = Dataset(render), tmp_path / "out"
-    made = repaint_dataset(Painter(move=[4, 6]), render, out, Painting("a photo"), seed=1, drawing=FAST)
+    made = over(Painter(move=[4, 6]), render, out, seed=1)
     assert made["frames"] == 3 and made["drawn"] == N and sum(made["dropped"].values()) == 2
     assert verify(out).ok, verify(out)
     dataset = Dataset(out)
@@ -114,23 +126,23 @@ def test_labels_stay_and_drifted_frames_go(render, tmp_path):
 
 def test_stopped_and_resumed_the_same_bytes(render, tmp_path, monkeypatch):
     monkeypatch.setattr("imgsynth.diffusion.repaint.PART", 2)
-    arguments = (render, tmp_path / "b", Painting("a photo"))
-    repaint_dataset(Painter(move=[4]), render, tmp_path / "a", Painting("a photo"), seed=1, drawing=FAST)
+    arguments = (render, tmp_path / "b")
+    over(Painter(move=[4]), render, tmp_path / "a", seed=1)
     with pytest.raises(KeyboardInterrupt):
-        repaint_dataset(Painter(move=[4], stop=2), *arguments, seed=1, drawing=FAST)
+        over(Painter(move=[4], stop=2), *arguments, seed=1)
     with pytest.raises(ImgsynthError, match="continue it with --resume"):
-        repaint_dataset(Painter(), *arguments, seed=1, drawing=FAST)
+        over(Painter(), *arguments, seed=1)
     with pytest.raises(ImgsynthError, match="begun with other arguments"):
-        repaint_dataset(Painter(), *arguments, seed=2, drawing=FAST, resume=True)
+        over(Painter(), *arguments, seed=2, resume=True)
     second = Painter(move=[4])
-    made = repaint_dataset(second, *arguments, seed=1, drawing=FAST, resume=True)
+    made = over(second, *arguments, seed=1, resume=True)
     assert second.calls == [5, 6, 7]  # the first two waited on disk
-    assert repaint_dataset(second, *arguments, seed=1, drawing=FAST, resume=True) == made
+    assert over(second, *arguments, seed=1, resume=True) == made
     for path in sorted((tmp_path / "a").rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
     with pytest.raises(ImgsynthError, match="not empty"):
-        repaint_dataset(second, *arguments, seed=1, drawing=FAST)
+        over(second, *arguments, seed=1)
 
 
 def test_where_every_frame_drifts_it_is_said(render, folder, tmp_path):
@@ -138,7 +150,7 @@ def test_where_every_frame_drifts_it_is_said(render, folder, tmp_path):
     pipeline = load_pipeline(str(folder / "sd"), task="image", controlnet=str(folder / "controlnet"))
     painting = Painting("a photo of a {classes}", control="edges")
     with pytest.raises(ImgsynthError, match=r"every frame drifted from its labels .*lower the strength"):
-        repaint_dataset(pipeline, render, tmp_path / "out", painting, drawing=Drawing(steps=2, strength=1.0))
+        over(pipeline, render, tmp_path / "out", painting, Drawing(steps=2, strength=1.0))
     assert not (tmp_path / "out").exists()
 
 
@@ -178,7 +190,62 @@ def test_what_cannot_be_is_refused(render, tmp_path):
     with pytest.raises(ImgsynthError, match="--control: expected edges, canny"):
         Painting("a", control="pose")
     with pytest.raises(ImgsynthError, match="needs a ControlNet or an adapter"):
-        repaint_dataset(Painter(), render, tmp_path / "o", Painting("a", control="depth"))
+        over(Painter(), render, tmp_path / "o", Painting("a", control="depth"))
     bare = generate.render("toys", 1, tmp_path / "bare", workers=1)
     with pytest.raises(DataError, match="has no depth, which --control depth is made from"):
         guide_pictures(Dataset(bare), [0], Painting("a", control="depth"))
+
+
+CLASSES = ("ball", "block", "cone")
+
+
+def following(seed=0, **more):
+    """A small model that follows semantic maps and edges, with random weights."""
+    values = {"size": (48, 72), "channels": 3, "classes": CLASSES, "widths": (16,), "blocks": 1, "patch": 4}
+    names = [f"semantic:{c}" for c in CLASSES] + ["edges"]
+    record = {"data": {"layout": names}, "generation": 1}
+    config = DiffuserConfig(**(values | {"layout_channels": 4} | more))
+    model = Diffuser.new(config, seed, record)
+    with torch.no_grad():
+        for p in model.net.parameters():  # a fresh net's last layer is zero
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed)))
+    return model
+
+
+def test_a_small_model_draws_into_the_frames_layout(render, tmp_path):
+    source, settings = Dataset(render), Sampling(steps=2)
+    painter = LayoutPainter(following(), "follower", settings)
+    painter.check(source)
+    drawn = painter.paint(source, [0, 3], 1)
+    assert drawn.shape == (2, 48, 72, 3) and drawn.dtype == np.uint8
+    np.testing.assert_array_equal(painter.paint(source, [3], 1)[0], drawn[1])  # alone as in a batch
+    assert not np.array_equal(painter.paint(source, [0], 2)[0], drawn[0])
+    # The layout reaches the network: of another frame it draws another picture from the same noise.
+    other = painter.model.denoise(
+        torch.zeros(2, 3, 48, 72),
+        torch.ones(2),
+        layout=torch.stack([torch.ones(4, 48, 72), torch.zeros(4, 48, 72)]),
+    )
+    assert (other[0] - other[1]).abs().max() > 1e-3
+    # The less strength, the more of the render stays; what stays whole keeps all labels.
+    faint = LayoutPainter(following(), "follower", settings, strength=0.05)
+    far = [np.abs(p.paint(source, [0], 1)[0].astype(int) - source.image(0)).mean() for p in (faint, painter)]
+    assert far[0] < 10 < far[1]
+    made = repaint_dataset(faint, render, tmp_path / "out", seed=1)
+    assert made["frames"] + sum(made["dropped"].values()) == N and made["frames"] >= 3
+    assert made["generation"] == 2 and verify(tmp_path / "out").ok
+    assert Dataset(tmp_path / "out").header.spec["diffusion"]["strength"] == 0.05
+
+
+def test_a_layout_that_does_not_fit_is_refused(render):
+    source, settings = Dataset(render), Sampling(steps=2)
+    for model, match in (
+        (following(size=(32, 32)), "frames of 48×72 pixels, the model draws 32×32"),
+        (following(classes=("a", "b", "c")), "classes ball, block, cone; the model's are a, b, c"),
+    ):
+        with pytest.raises(DataError, match=match):
+            LayoutPainter(model, "m", settings).check(source)
+    with pytest.raises(ImgsynthError, match="follows no layout"):
+        LayoutPainter(following(layout_channels=0), "m", settings)
+    with pytest.raises(ImgsynthError, match="--strength: expected more than 0"):
+        LayoutPainter(following(), "m", settings, strength=0)

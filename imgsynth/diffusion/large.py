@@ -1,16 +1,24 @@
-"""`imgsynth diffuse sample --prompt` and `diffuse refine --pipeline`: from names and options to a dataset."""
+"""`imgsynth diffuse sample --prompt` and `diffuse refine`: from names and options to a dataset."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imgsynth.diffusion.drift import DriftSettings
+import numpy as np
+
+from imgsynth.batch import I32, U8
+from imgsynth.diffusion.drift import DriftSettings, Segment
+from imgsynth.diffusion.model import Diffuser
+from imgsynth.diffusion.painters import LayoutPainter, Painting, PipelinePainter
 from imgsynth.diffusion.pipelines import Drawing, load_pipeline
 from imgsynth.diffusion.prompted import Asked, Progress, prompt_dataset
-from imgsynth.diffusion.repaint import Painting, repaint_dataset
+from imgsynth.diffusion.repaint import repaint_dataset
+from imgsynth.diffusion.sampled import on_device, settings_of
+from imgsynth.diffusion.shipped import model_folder
 from imgsynth.errors import ImgsynthError
 
 
@@ -102,6 +110,48 @@ def refine_with_pipeline(
     task: Any = "text" if adapter else "image"
     pipeline = load_pipeline(source, task=task, controlnet=controlnet, adapter=adapter, device=device)
     return repaint_dataset(
-        pipeline, dataset, out, painting, seed=seed, drawing=run, limits=limits, device=device, resume=resume,
-        progress=progress,
+        PipelinePainter(pipeline, painting, run), dataset, out, seed=seed, limits=limits, device=device,
+        resume=resume, progress=progress,
+    )  # fmt: skip
+
+
+def refine_with_model(
+    dataset: Path,
+    out: Path,
+    *,
+    model: str,
+    strength: float = 1.0,
+    sampling: Mapping[str, Any] | None = None,
+    limits: DriftSettings | None = None,
+    segmenter: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Draw a rendered dataset anew with a small model that follows its layout; returns what was made.
+
+    `segmenter` is a folder of `imgsynth.learn.semantic`: an independent check in place of the cut by colour.
+
+    Raises:
+        ImgsynthError: anything missing, unknown or out of range, or no frame that stays, in one line.
+    """
+    folder = model_folder(model)
+    loaded = on_device(Diffuser.load(folder), device)
+    painter = LayoutPainter(loaded, folder.name, settings_of(sampling or {}), strength, device)
+    check: Segment | None = None
+    digest = ""
+    if segmenter is not None:
+        from imgsynth.learn.semantic import Segmenter
+
+        net = Segmenter.load(segmenter)
+
+        def judge(images: U8) -> I32:
+            return net.predict(images).astype(np.int32)
+
+        check = judge
+        digest = hashlib.sha256((segmenter / "model.safetensors").read_bytes()).hexdigest()
+    return repaint_dataset(
+        painter, dataset, out, seed=seed, limits=limits, segment=check, segmenter=digest, device=device,
+        resume=resume, progress=progress,
     )  # fmt: skip
