@@ -91,10 +91,10 @@ def copies(parts: list[LabelledImages], queries: int) -> dict[str, Any]:
     return found
 
 
-def labels(parts: list[LabelledImages]) -> dict[str, Any]:
+def labels(parts: list[LabelledImages], steps: int | None = None) -> dict[str, Any]:
     """What happens to right and wrong labels of fresh images, and whether confidences mean what they say."""
     training, _, fresh = parts
-    judged = Agreement.fit(training)
+    judged = Agreement.fit(training, steps=steps)
     look = Look.fit(training.images)
     rng = np.random.default_rng(0)
     rows = np.sort(rng.permutation(len(fresh))[:3000])
@@ -160,6 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", nargs="+")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--queries", type=int, default=500, help="planted copies of each kind")
+    parser.add_argument("--steps", type=int, help="of each judge's training (default: the learner's own)")
     parser.add_argument("--json", type=Path)
     told = parser.parse_args(arguments)
     results: dict[str, Any] = {}
@@ -168,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{spec}: {' + '.join(str(len(p)) for p in parts)} images", flush=True)
         jobs: dict[str, Callable[[], dict[str, Any]]] = {
             "copies": lambda p=parts: copies(p, told.queries),
-            "labels": lambda p=parts: labels(p),
+            "labels": lambda p=parts: labels(p, told.steps),
             "duplicates": lambda p=parts: duplicates(p, told.queries),
         }
         for name in told.parts.split(","):
