@@ -9,7 +9,7 @@ from imgsynth.dataset.labelled import LabelledImages
 from imgsynth.dataset.sources import load
 from imgsynth.errors import DataError
 from imgsynth.gate.agreement import Agreement, class_thresholds, deal
-from imgsynth.gate.calibration import reliability
+from imgsynth.gate.calibration import label_confidence, reliability
 from imgsynth.gate.guard import (
     SelfConsumption,
     Source,
@@ -101,9 +101,9 @@ def test_the_judge_has_not_seen_the_parent(gate, parts):
     told = gate.judge(memorized, labels, parents=np.arange(40))[0].scores["confidence"]
     assert np.array_equal(plain, told)  # the nearest real image is itself
     own = gate.agreement.fold[:40]
-    expected = gate.agreement.probabilities(memorized, own)[np.arange(40), labels]
+    expected = label_confidence(gate.agreement.probabilities(memorized, own), labels, gate.config.trust)
     assert np.allclose(plain, expected, atol=1e-9)
-    others = gate.agreement.probabilities(memorized, (own + 1) % 3)[np.arange(40), labels]
+    others = label_confidence(gate.agreement.probabilities(memorized, (own + 1) % 3), labels, 0.9)
     assert others.mean() > expected.mean()  # who has seen an image is surer of it
 
 

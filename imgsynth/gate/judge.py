@@ -47,7 +47,7 @@ class GateConfig:
     duplicate_false_drop: float = 0.005  # of images that repeat nothing
     folds: int = 3
     steps: int | None = None  # of each judge's training; None: the learner's own
-    trust: float | None = None  # share of labels that are right beforehand; None: labels count for nothing
+    trust: float | None = 0.9  # share of labels right beforehand: sets the confidence, not what is dropped
 
     def __post_init__(self) -> None:
         for name in ("label_false_drop", "copy_false_alarm", "duplicate_false_drop"):
