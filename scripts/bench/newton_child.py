@@ -59,7 +59,9 @@ def main(source: str) -> None:
     state = model.state()
     config = SensorTiledCamera.RenderConfig(
         enable_shadows=True,
-        render_order=getattr(SensorTiledCamera.RenderOrder, sys.argv[2] if len(sys.argv) > 2 else "TILED"),
+        render_order=getattr(
+            SensorTiledCamera.RenderOrder, sys.argv[2] if len(sys.argv) > 2 else "VIEW_PRIORITY"
+        ),
     )
     sensor = SensorTiledCamera(model, default_render_config=config, load_textures=False)
     sun = -job["sun"] / np.linalg.norm(job["sun"])

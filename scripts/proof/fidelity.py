@@ -73,7 +73,7 @@ def checked(given: argparse.Namespace) -> int:
     say(iou, dataset.classes)
     result |= objects(dataset, found, given.right)
     for name in ("objects", "objects_right", "ece_raw", "ece_calibrated"):
-        print(f"{name:16} {result[name] if name in result else '—'}")
+        print(f"{name:16} {result.get(name, '—')}")
     if given.out is not None:
         sheet(given.out, images, semantic, found)
     if given.json is not None:
