@@ -56,7 +56,8 @@ def sensor(
 def looked_at(cameras: Cameras, frame: int, cells: Cells) -> F64:
     """(height, width, 6) what cells see: the straight point (x, y) of the middle, and its change over a cell.
 
-    The change to the right comes first; NaN outside of a lens's field.
+    The change to the right comes first; the point is NaN outside of a lens's field. Where half of a cell lies
+    outside, the change is that of its other half.
     """
     kind, coefficients = models.PINHOLE, np.zeros(8)
     if cameras.lens is not None:
@@ -67,8 +68,15 @@ def looked_at(cameras: Cameras, frame: int, cells: Cells) -> F64:
         bent = models.normalized(k, cells.points() + cells.step * np.array(shift))
         return models.straighten(kind, coefficients, bent, reach)
 
+    middle = straight((0, 0))
+
+    def change(ahead: F64, behind: F64) -> F64:
+        ahead = np.where(np.isfinite(ahead), ahead, 2 * middle - behind)
+        behind = np.where(np.isfinite(behind), behind, 2 * middle - ahead)
+        return np.nan_to_num(ahead - behind)
+
     right, left, down, up = (straight(s) for s in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)))
-    return np.concatenate([straight((0, 0)), right - left, down - up], -1)
+    return np.concatenate([middle, change(right, left), change(down, up)], -1)
 
 
 _registered: list[str] = []
