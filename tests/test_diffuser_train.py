@@ -175,6 +175,7 @@ def test_class_balancing_term():
     assert other.grad.flatten().tolist() == pytest.approx([-0.5, -0.25])
 
 
+@pytest.mark.slow
 def test_class_balancing_leaves_what_has_no_class():
     data = replace(DATA, labels=np.full(12, 2))
     batch = run(data, label_dropout=0.0).batch(0, torch.arange(12))
@@ -229,6 +230,7 @@ def test_balanced_chances():
         assert chance[:9].sum() / chance[9:].sum() == pytest.approx(ratio)
 
 
+@pytest.mark.slow
 def test_a_tiny_net_learns_which_half_is_bright():
     """Class a is bright above, class b below, at a level of its own for each image: pure noise denoised once
     gives the mean of the class (the best denoiser's answer at high σ), and far fewer errors than before.

@@ -57,6 +57,7 @@ def test_unequal_numbers_are_compared_at_equal_ones():
     assert frechet_unbiased(x, y, seed=3) == frechet_unbiased(x, y, seed=3)
 
 
+@pytest.mark.slow
 def test_kernel_distance_is_unbiased_and_has_its_closed_form():
     same = [kernel_distance(normal(200, seed=s), normal(260, seed=500 + s)).value for s in range(40)]
     assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(40)
@@ -136,6 +137,7 @@ def test_features_do_not_depend_on_company(parts):
     assert features(net, parts[1].images[:0]).shape == (0, 32)
 
 
+@pytest.mark.slow
 def test_distances_grow_as_samples_get_worse(parts):
     train, real, other = parts
     rng = np.random.default_rng(0)
@@ -150,6 +152,7 @@ def test_distances_grow_as_samples_get_worse(parts):
     assert told["samples"]["images"] == len(other) and "trained on" in told["net"]
 
 
+@pytest.mark.slow
 def test_halves_of_the_real_set_serve_each_other(parts):
     _, real, other = parts
     found = compare(other, real, steps=30)

@@ -54,6 +54,7 @@ def test_labels_are_those_of_the_raster_renderer(name):
     np.testing.assert_array_equal(np.isfinite(a.depth), np.isfinite(b.depth))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LENSES)
 def test_light_through_a_lens_falls_where_it_should(name):
     """Mean radiance within 3 %, and the same picture; outside of the lens's field lies the background."""

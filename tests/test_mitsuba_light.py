@@ -174,6 +174,7 @@ def test_smooth_bodies_with_mirrored_halves_wear_normal_maps_the_same():
     assert np.median(np.abs(other).mean(-1)) > 0.1  # it matters
 
 
+@pytest.mark.slow
 def test_maps_of_roughness_metal_and_glow_lie_where_they_should():
     """A sheet of four quarters in a map: rough and smooth, metal and not; one more glows in one quarter."""
     orm, glow = np.full((2, 2, 4), 255, np.uint8), np.zeros((2, 2, 4), np.uint8)
@@ -198,6 +199,7 @@ def test_maps_of_roughness_metal_and_glow_lie_where_they_should():
                 np.testing.assert_allclose(a[frame][part].mean(0), b[frame][part].mean(0), rtol=0.08)
 
 
+@pytest.mark.slow
 def test_lacquer_shines_and_takes_from_below():
     """A dark and a white ball under lacquer in a map: mean radiance within 5 % of the raster renderer's."""
     materials = [Material((c,) * 3, 0.0, 0.8, clearcoat=1.0, clearcoat_roughness=0.1) for c in (0.02, 0.9)]
