@@ -1,4 +1,7 @@
-"""`imgsynth diffuse …`: train a small diffusion model, and draw labelled images from it."""
+"""`imgsynth diffuse …`: train a small diffusion model, and draw labelled images from it.
+
+What holds a model against renders (`refine`, `calibrate`) stands in `imgsynth.refining`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import typer
 
 from imgsynth.console import Bar, JsonOption, print_json, say
 from imgsynth.errors import ImgsynthError
+from imgsynth.refining import calibrate, refine
 
 app = typer.Typer(
     help="Labelled images out of noise: train a small diffusion model on labelled images, sample from it.",
@@ -316,106 +320,5 @@ def _prompted(
     )
 
 
-@app.command()
-def refine(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A rendered dataset.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The dataset folder to make.")],
-    pipeline: Annotated[
-        str | None,
-        typer.Option("--pipeline", help="Stable Diffusion 1.5 or XL: a folder of diffusers, or a hub id."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", help="Instead: a small model of `diffuse train --layout`, which follows the labels."
-        ),
-    ] = None,
-    prompt: Annotated[
-        str,
-        typer.Option("--prompt", help="What the pictures show; {classes} stands for the frame's classes."),
-    ] = "a photo of {classes}",
-    negative: Annotated[str, typer.Option("--negative", help="What to draw away from.")] = "",
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength",
-            help="How far a picture may leave the render: 0 not at all, 1 wholly (default: .4; a model's 1).",
-        ),
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(
-            "--control",
-            metavar="depth|normal|edges|canny|semantic",
-            help="The guide, made from the render's exact labels.",
-        ),
-    ] = None,
-    controlnet: Annotated[
-        str | None, typer.Option("--controlnet", help="Folder or hub id of a ControlNet for that guide.")
-    ] = None,
-    adapter: Annotated[
-        str | None,
-        typer.Option("--adapter", help="Of a T2I-Adapter: draws from noise, by the guide alone."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Of the sampler (default: 25; 10 with --model).")
-    ] = None,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt is heard.")] = 7.5,
-    side: Annotated[
-        int | None,
-        typer.Option("--side", min=8, help="Shorter side at work (default: what it was trained for)."),
-    ] = None,
-    edges: Annotated[
-        float, typer.Option("--edges", help="Drop frames whose outlines agree less than this with labels.")
-    ] = 0.6,
-    masks: Annotated[
-        float, typer.Option("--masks", help="Drop frames whose objects' colours agree less than this.")
-    ] = 0.6,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2**64 - 1, help="Frame i draws from (seed, i).")
-    ] = 0,
-    device: Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to draw.")] = "cpu",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Paint over a rendered dataset: the pictures are a model's, the labels stay the render's.
-
-    Each picture is checked against its labels by means that know nothing of the generator
-    (docs/attention.md); frames that drifted are dropped and counted in dataset.json.
-
-    Try: imgsynth diffuse refine renders --pipeline sd15 --controlnet sd15-depth --control depth -o refined
-    """
-    if (pipeline is None) == (model is None):
-        raise ImgsynthError("say what paints: --pipeline CHECKPOINT, or --model of `diffuse train --layout`")
-    from imgsynth.diffusion.drift import DriftSettings
-    from imgsynth.diffusion.large import refine_with_model, refine_with_pipeline
-    from imgsynth.diffusion.painters import Painting
-
-    common: dict[str, Any] = {
-        "limits": DriftSettings(edges, masks), "seed": seed, "device": device, "resume": resume,
-    }  # fmt: skip
-    with Bar("painting", "frames") as bar:
-        if model is not None:
-            if controlnet or adapter or control or side:
-                raise ImgsynthError("--controlnet, --adapter, --control and --side belong to --pipeline")
-            made = refine_with_model(
-                dataset, out, model=model, strength=1.0 if strength is None else strength,
-                sampling={} if steps is None else {"steps": steps}, progress=bar, **common,
-            )  # fmt: skip
-        else:
-            assert pipeline is not None
-            made = refine_with_pipeline(
-                dataset, out, source=pipeline, controlnet=controlnet, adapter=adapter,
-                painting=Painting(prompt, negative, control, side=side),
-                drawing={
-                    "steps": steps or 25, "guidance": guidance,
-                    "strength": 0.4 if strength is None else strength,
-                },
-                progress=bar, **common,
-            )  # fmt: skip
-    if as_json:
-        return print_json(made)
-    why = ", ".join(f"{count} by {reason}" for reason, count in made["dropped"].items())
-    return say(f"{made['frames']} of {made['drawn']} frames in {made['dataset']}; drifted: {why}")
+app.command()(refine)
+app.command()(calibrate)

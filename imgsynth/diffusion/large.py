@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imgsynth.batch import I32, U8
+from imgsynth.diffusion.calibrate import JUDGE, SMALL, judge_digest
 from imgsynth.diffusion.drift import DriftSettings, Segment
 from imgsynth.diffusion.model import Diffuser
 from imgsynth.diffusion.painters import LayoutPainter, Painting, PipelinePainter
 from imgsynth.diffusion.pipelines import Drawing, load_pipeline
 from imgsynth.diffusion.prompted import Asked, Progress, prompt_dataset
 from imgsynth.diffusion.repaint import repaint_dataset
-from imgsynth.diffusion.sampled import on_device, settings_of
+from imgsynth.diffusion.sampled import calibrator_of, on_device, settings_of
 from imgsynth.diffusion.shipped import model_folder
-from imgsynth.errors import ImgsynthError
+from imgsynth.errors import ImgsynthError, ModelError
+from imgsynth.learn.semantic import Segmenter
 
 
 def words_of(options: Sequence[str]) -> dict[str, str]:
@@ -123,7 +124,6 @@ def refine_with_model(
     strength: float = 1.0,
     sampling: Mapping[str, Any] | None = None,
     limits: DriftSettings | None = None,
-    segmenter: Path | None = None,
     seed: int = 0,
     device: str = "cpu",
     resume: bool = False,
@@ -131,7 +131,8 @@ def refine_with_model(
 ) -> dict[str, Any]:
     """Draw a rendered dataset anew with a small model that follows its layout; returns what was made.
 
-    `segmenter` is a folder of `imgsynth.learn.semantic`: an independent check in place of the cut by colour.
+    Where the model's folder has a judge (`diffuse calibrate`), pictures are checked by that segmenter and not
+    by the cut by colour, and confidences are calibrated. `limits` then judges objects from 16 pixels.
 
     Raises:
         ImgsynthError: anything missing, unknown or out of range, or no frame that stays, in one line.
@@ -139,19 +140,27 @@ def refine_with_model(
     folder = model_folder(model)
     loaded = on_device(Diffuser.load(folder), device)
     painter = LayoutPainter(loaded, folder.name, settings_of(sampling or {}), strength, device)
-    check: Segment | None = None
-    digest = ""
-    if segmenter is not None:
-        from imgsynth.learn.semantic import Segmenter
-
-        net = Segmenter.load(segmenter)
-
-        def judge(images: U8) -> I32:
-            return net.predict(images).astype(np.int32)
-
-        check = judge
-        digest = hashlib.sha256((segmenter / "model.safetensors").read_bytes()).hexdigest()
+    limits = limits or DriftSettings()
+    check, digest, calibrate = None, "", None
+    if (folder / JUDGE).is_dir():
+        check, digest = judge_of(folder, loaded)
+        calibrate = calibrator_of(loaded)
+        limits = replace(limits, min_area=min(limits.min_area, SMALL))
     return repaint_dataset(
-        painter, dataset, out, seed=seed, limits=limits, segment=check, segmenter=digest, device=device,
-        resume=resume, progress=progress,
+        painter, dataset, out, seed=seed, limits=limits, segment=check, segmenter=digest,
+        calibrate=calibrate, device=device, resume=resume, progress=progress,
     )  # fmt: skip
+
+
+def judge_of(folder: Path, model: Diffuser) -> tuple[Segment, str]:
+    """The segmenter that was calibrated with a layout model, and its digest.
+
+    Raises:
+        ModelError: damaged, or not the one that the model's calibration is of.
+    """
+    net, digest = Segmenter.load(folder / JUDGE), judge_digest(folder / JUDGE)
+    if digest != dict(model.record.get("calibration") or {}).get("judge"):
+        raise ModelError(
+            f"{folder / JUDGE}: not the judge of the model's calibration; run `imgsynth diffuse calibrate`"
+        )
+    return lambda images: net.predict(images).astype(np.int32), digest

@@ -13,7 +13,7 @@ import torch
 
 from imgsynth.diffusion.guidance import Annealing, Guidance
 from imgsynth.diffusion.joint import MaskCoding
-from imgsynth.diffusion.mechanism import Condition, Joint, Mechanism
+from imgsynth.diffusion.mechanism import Calibrator, Condition, Joint, Mechanism
 from imgsynth.diffusion.model import Diffuser
 from imgsynth.diffusion.sample import Sampling
 from imgsynth.diffusion.shipped import model_folder
@@ -142,12 +142,25 @@ def mechanism_of(model: Diffuser) -> Mechanism:
     Raises:
         ModelError: a calibration that is no such map.
     """
-    bits, calibration = model.config.mask_bits, model.record.get("calibration")
-    if not bits:
+    if not model.config.mask_bits:
         return Condition()
-    coding = MaskCoding.of(len(model.classes), bits)
-    if calibration is None:
+    coding = MaskCoding.of(len(model.classes), model.config.mask_bits)
+    calibrate = calibrator_of(model)
+    if calibrate is None:
         return Joint(coding)
+    return Joint(coding, calibrate=calibrate, calibration=dict(model.record["calibration"]))
+
+
+def calibrator_of(model: Diffuser) -> Calibrator | None:
+    """The map from raw confidences to chances in a model's record (`calibration`: knots `x` and `y` of a
+    rising map); None where there is none.
+
+    Raises:
+        ModelError: a calibration that is no such map.
+    """
+    calibration = model.record.get("calibration")
+    if calibration is None:
+        return None
     try:
         x, y = (np.asarray(calibration[name], np.float64) for name in ("x", "y"))
         fine = x.ndim == 1 and x.shape == y.shape and len(x) > 0
@@ -156,7 +169,7 @@ def mechanism_of(model: Diffuser) -> Mechanism:
         fine = False
     if not fine:
         raise ModelError("the model's record: calibration: expected x, rising, and y, rising from 0 to 1")
-    return Joint(coding, calibrate=lambda c: np.interp(c, x, y), calibration=dict(calibration))
+    return lambda c: np.interp(c, x, y)
 
 
 def origin_of(model: Diffuser, name: str) -> Origin:

@@ -2,6 +2,7 @@
 
 model_index.json  scheduler/  unet/   as diffusers keeps a pipeline (safetensors)
 guide/                                an earlier self, kept like unet/, where there is one
+judge/                                a segmenter that `refine` checks pictures with (`calibrate`)
 imgsynth.json                         classes, configuration, record, and the SHA-256 of each weight file
 """
 
@@ -81,6 +82,21 @@ def load(folder: Path) -> Diffuser:
     if GUIDE in hashes:
         guide = Diffuser(_net(folder / GUIDE, config, hashes[GUIDE]), config, record["record"])
     return Diffuser(_net(folder / UNET, config, hashes.get(UNET)), config, record["record"], guide)
+
+
+def amend(folder: Path, **told: Any) -> None:
+    """Put `told` into the model's record (`Diffuser.record`), in place of what stood there by these names.
+
+    Raises:
+        ModelError: no model there, or a folder that cannot be written.
+    """
+    record = read_record(folder)
+    record["record"].update(told)
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        disk.replace(folder / RECORD, text.encode())
+    except OSError as e:
+        raise ModelError(f"{folder}: the record cannot be written: {e}") from e
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -6,9 +6,9 @@
 `segmenter` trains a compact network on renders (an imgsynth dataset with masks, others than the generator saw)
 and prints its mean IoU on the last tenth of them, which it is not trained on: what can be reached. `check`
 compares a dataset's masks (sampled with the image, or given to it as a layout) with what the segmenter finds
-in the pictures: IoU of each class over all pixels; and whether the confidence of its objects means what it
-says: an object is right where at least half of its pixels are the segmenter's, too (`--right`). Confidences
-are calibrated on one half of the frames (even indices) and scored on the other.
+in the pictures (`imgsynth.diffusion.fidelity`): IoU of each class over all pixels, and whether the confidence
+of its objects means what it says, as it is in the dataset (`ece_raw`) and after another calibration on the
+frames of even number (`ece`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from imgsynth.console import Bar
 from imgsynth.dataset.reader import Dataset
-from imgsynth.gate.calibration import fit_isotonic, reliability
+from imgsynth.diffusion.fidelity import fidelity, labels_of, semantic_of
 from imgsynth.learn.semantic import Segmenter, SegmenterConfig, mean_iou, train_segmenter
 
 
@@ -62,49 +62,18 @@ def segmenter(given: argparse.Namespace) -> int:
 
 def checked(given: argparse.Namespace) -> int:
     dataset, model = Dataset(given.dataset), Segmenter.load(given.segmenter)
-    images, semantic = dataset.images(), maps(dataset)
+    images, labels = dataset.images(), labels_of(dataset)
     found = model.predict(images)
-    iou = mean_iou(found, semantic, len(dataset.classes))
-    result: dict[str, Any] = {
-        "dataset": str(given.dataset), "frames": len(dataset),
-        "iou": dict(zip(("background", *dataset.classes), iou.tolist(), strict=True)),
-        "miou": float(np.nanmean(iou)), "pixels_alike": float((found == semantic).mean()),
-    }  # fmt: skip
-    say(iou, dataset.classes)
-    result |= objects(dataset, found, given.right)
-    for name in ("objects", "objects_right", "ece_raw", "ece_calibrated"):
+    result: dict[str, Any] = fidelity(labels, found, dataset.classes, least=given.right).to_json()
+    result |= {"dataset": str(given.dataset), "frames": len(dataset)}
+    say(np.array(list(result["iou"].values())), dataset.classes)
+    for name in ("objects", "objects_right", "ece_raw", "ece"):
         print(f"{name:16} {result.get(name, '—')}")
     if given.out is not None:
-        sheet(given.out, images, semantic, found)
+        sheet(given.out, images, semantic_of(labels), found)
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def objects(dataset: Dataset, found: np.ndarray, least: float) -> dict[str, Any]:
-    """Of all objects: how many are right, and the calibration of their confidence."""
-    rows = dataset.instances
-    frame = rows.column("frame").to_numpy() - dataset.header.start
-    ids, class_id = rows.column("id").to_numpy(), rows.column("class_id").to_numpy()
-    confidence = rows.column("confidence").to_numpy(zero_copy_only=False)
-    right = np.zeros(len(rows), bool)
-    for i in np.unique(frame):
-        mask = dataset.instance_mask(int(i))
-        for k in np.flatnonzero(frame == i):
-            here = mask == ids[k]
-            right[k] = here.any() and (found[i][here] == class_id[k]).mean() >= least
-    known = np.isfinite(confidence)
-    out: dict[str, Any] = {"objects": len(rows), "objects_right": float(right.mean())}
-    if known.sum() < 200:
-        return out
-    fit, test = known & (frame % 2 == 0), known & (frame % 2 == 1)
-    calibrated = fit_isotonic(confidence[fit], right[fit])
-    before = reliability(confidence[test], right[test], frame[test])
-    after = reliability(calibrated(confidence[test]), right[test], frame[test])
-    return out | {
-        "ece_raw": before.ece.to_json(), "ece_calibrated": after.ece.to_json(),
-        "knots": {"x": list(calibrated.x), "y": list(calibrated.y)},
-    }  # fmt: skip
 
 
 def maps(dataset: Dataset) -> np.ndarray:
