@@ -85,10 +85,26 @@ def train(
             "the time).",
         ),
     ] = 0.0,
+    blind: Annotated[
+        float,
+        typer.Option(
+            "--blind",
+            help="With --joint: share of images whose mask is hidden, so that the model learns to read it "
+            "from the picture; samples' masks are then read so at the end.",
+        ),
+    ] = 0.25,
     flips: Annotated[
         bool,
         typer.Option("--flips", help="Mirror half of the images; only where left and right mean nothing."),
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Go on from the weights of this model (fine-tuning); same network.",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the weights and of every draw.")
     ] = 0,
@@ -120,7 +136,7 @@ def train(
 
     settings = {
         "steps": steps, "batch": batch, "lr": lr, "label_dropout": label_dropout, "cbdm": cbdm,
-        "flips": flips, "threads": threads,
+        "flips": flips, "threads": threads, "blind": blind,
     }  # fmt: skip
     with Bar("training", "steps") as bar:
 
@@ -130,8 +146,8 @@ def train(
 
         result: dict[str, Any] = train_from(
             data, out=out, settings=settings, preset=preset, objective=objective, joint=joint, layout=layout,
-            balance=balance, seed=seed, resume=resume, device=device, real_floor=real_floor,
-            progress=progress,
+            balance=balance, seed=seed, resume=resume, device=device, start=start,
+            real_floor=real_floor, progress=progress,
         )  # fmt: skip
     for warning in result["mix"]["warnings"]:
         say(f"warning: {warning}")

@@ -14,7 +14,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from imgsynth.diffusion.config import DiffuserConfig
-from imgsynth.diffusion.objectives import scales
+from imgsynth.diffusion.objectives import BLIND, scales
 from imgsynth.errors import ModelError
 from imgsynth.learn.loop import resolve_precision
 from imgsynth.learn.store import seeded
@@ -75,8 +75,18 @@ class Diffuser:
         with seeded(seed):
             return Diffuser(build_net(config), config, record or {})
 
+    @property
+    def reads(self) -> bool:
+        """Whether it learned to read a mask from a picture (`DiffusionTraining.blind`), as `read` does."""
+        return self.config.mask_bits > 0 and float(dict(self.record.get("training", {})).get("blind", 0)) > 0
+
     def denoise(
-        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, layout: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        labels: Tensor | None = None,
+        layout: Tensor | None = None,
+        blind: bool = False,
     ) -> Tensor:
         """The estimate of x₀ from x̃ = x₀ + σε.
 
@@ -85,6 +95,8 @@ class Diffuser:
             sigma: (n,) or (1,) noise levels, ≥ 0.
             labels: (n,) long, a class or `null`; None: all `null`.
             layout: (n, layout_channels, H, W) float32 in [-1, 1], where the model was trained with one.
+            blind: whether the mask bits' planes have noise of σ = `BLIND` in place of `sigma`, and so say
+                nothing: the estimates of the bits are then what the picture alone tells of them.
 
         Returns:
             (n, planes, H, W) float32.
@@ -99,10 +111,19 @@ class Diffuser:
         if labels is None:
             labels = torch.full((len(x),), self.null, dtype=torch.int64, device=x.device)
         sigma = sigma.to(x).expand(len(x))
-        s = scales(self.config, sigma)
-        column = (-1, 1, 1, 1)
-        out = self.predict(x * s.c_in.reshape(column), s.time, labels, layout)
-        return s.c_skip.reshape(column) * x + s.c_out.reshape(column) * out
+        time = scales(self.config, sigma).time  # the net's clock is the picture's
+        s = scales(self.config, self.levels(sigma, torch.full(sigma.shape, blind, device=x.device)))
+        out = self.predict(x * s.c_in, time, labels, layout)
+        return s.c_skip * x + s.c_out * out
+
+    def levels(self, sigma: Tensor, blind: Tensor) -> Tensor:
+        """Noise level of each plane, (n, planes, 1, 1): `sigma` (n,), but `BLIND` of mask bits where `blind`
+        (n,) bool.
+        """
+        if not self.config.mask_bits:
+            return sigma.reshape(-1, 1, 1, 1)
+        bits = torch.where(blind, BLIND, sigma)[:, None].expand(-1, self.config.mask_bits)
+        return torch.cat([sigma[:, None].expand(-1, self.channels), bits], dim=1)[:, :, None, None]
 
     def predict(self, x: Tensor, time: Tensor, labels: Tensor, layout: Tensor | None = None) -> Tensor:
         """F of `objectives`: what the net says of scaled input at its clock's time, (n, planes, H, W)."""

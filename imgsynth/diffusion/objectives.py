@@ -20,6 +20,7 @@ from torch import Tensor
 
 from imgsynth.diffusion.config import DiffuserConfig
 
+BLIND = 80.0  # σ of mask bits that say nothing: pure noise, as where sampling starts
 TIMES = 1000  # the net's clock runs from 0 to this, as diffusers' schedulers count
 
 
@@ -75,6 +76,8 @@ def loss_weight(config: DiffuserConfig, sigma: Tensor, gamma: float) -> Tensor:
 
 
 def target(config: DiffuserConfig, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-    """What F should say: (x₀ - c_skip·x̃)/c_out, shaped like the images; σ (n,) > 0."""
-    s = scales(config, sigma.reshape(-1, 1, 1, 1))
+    """What F should say: (x₀ - c_skip·x̃)/c_out, shaped like the images; σ > 0, (n,), or (n, C, 1, 1) where
+    planes differ.
+    """
+    s = scales(config, sigma.reshape(-1, 1, 1, 1) if sigma.ndim == 1 else sigma)
     return (clean - s.c_skip * noisy) / s.c_out

@@ -11,7 +11,9 @@ import numpy as np
 
 from imgsynth.diffusion.data import JOINTS, DiffusionData
 from imgsynth.diffusion.layout import chosen as chosen_kinds
+from imgsynth.diffusion.model import Diffuser
 from imgsynth.diffusion.settings import PRESETS, DiffusionTraining, suited
+from imgsynth.diffusion.shipped import model_folder
 from imgsynth.errors import ImgsynthError
 from imgsynth.gate.guard import REAL_FLOOR, check_mix, sources_of
 from imgsynth.learn.settings import check_names
@@ -32,6 +34,7 @@ def train_from(
     seed: int = 0,
     resume: bool = False,
     device: str = "cpu",
+    start: str | None = None,
     real_floor: float = REAL_FLOOR,
     progress: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def train_from(
         seed: of the weights and all draws.
         resume: go on from the checkpoint in `out`.
         device: cpu, or cuda.
+        start: a model folder or shipped model to go on from; its network is kept, whatever the preset.
         real_floor: least share of images that are no model's samples (`gate.guard`).
         progress: as in `train.train`.
 
@@ -74,13 +78,18 @@ def train_from(
     if objective == "v":
         more["sigma_data"] = round(_spread(data), 4)
     config = suited(data.size, int(data.images.shape[3]), data.classes, preset, **more)
+    before = None
+    if start is not None:
+        before = Diffuser.load(model_folder(start))
+        shape = {name: getattr(before.config, name) for name in ("widths", "blocks", "attention", "patch")}
+        config = replace(config, **shape, dropout=before.config.dropout, sigma_data=before.config.sigma_data)
     _place(device)
     from imgsynth.diffusion.train import train
 
     out.mkdir(parents=True, exist_ok=True)
     model = train(
         data, config, chosen, seed=seed, weights=data.balanced(balance), progress=progress,
-        checkpoint=out / CHECKPOINT, device=device if device == "cpu" else None,
+        checkpoint=out / CHECKPOINT, device=device if device == "cpu" else None, start=before,
     )  # fmt: skip
     model.save(out)
     (out / CHECKPOINT).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from imgsynth import seeding
 from imgsynth.batch import F32, I64, U8
 from imgsynth.diffusion.guidance import Annealing, Denoiser, Guidance, annealed, guided
+from imgsynth.diffusion.objectives import BLIND
 from imgsynth.diffusion.solvers import SCHEDULES, SOLVERS, Denoise, heun
 from imgsynth.errors import ModelError
 
@@ -63,7 +64,7 @@ class Sampling:
 
     `steps` of `solver` from σ `high` to `low` and then 0 on `schedule`; `churn` is EDM's S_churn (heun only).
     With mask bits, `margin_sigma` is the noise at which bits are asked for once more, to see how sure they
-    are.
+    are; of a model that learned to read masks from pictures, `read_sigma` is the picture's.
 
     Raises:
         ModelError: on construction, naming the setting that is out of range.
@@ -78,6 +79,7 @@ class Sampling:
     cads: Annealing | None = None
     churn: float = 0.0
     margin_sigma: float = 0.3
+    read_sigma: float = 0.1
 
     def __post_init__(self) -> None:
         for what, name, known in (
@@ -91,8 +93,11 @@ class Sampling:
             raise ModelError(f"noise levels: expected 0 < low < high, got {self.low} and {self.high}")
         if not 0 <= self.churn < math.inf or (self.churn and self.solver != "heun"):
             raise ModelError(f"churn: expected a number from 0, and the solver heun; got {self.churn}")
-        if not 0 < self.margin_sigma < math.inf:
-            raise ModelError(f"margin sigma: expected a number above 0, got {self.margin_sigma}")
+        for name in ("margin_sigma", "read_sigma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ModelError(
+                    f"{name.replace('_', ' ')}: expected a number above 0, got {getattr(self, name)}"
+                )
 
     @property
     def sigmas(self) -> list[float]:
@@ -114,7 +119,12 @@ class Sampling:
         plain = {
             name: getattr(self, name) for name in ("steps", "solver", "schedule", "high", "low", "churn")
         }
-        return plain | {"guidance": guidance, "cads": cads, "margin_sigma": self.margin_sigma}
+        return plain | {
+            "guidance": guidance,
+            "cads": cads,
+            "margin_sigma": self.margin_sigma,
+            "read_sigma": self.read_sigma,
+        }
 
 
 @dataclass(frozen=True)
@@ -209,9 +219,25 @@ class _Draw:
             x = self.solve(tell(denoise), x, sigmas, shape)
         if model.planes == model.channels:
             return x.float().cpu().numpy(), None
-        level = settings.margin_sigma
+        level, c = settings.margin_sigma, model.channels
+        if getattr(model, "reads", False):
+            return self.read(x, labels, layout)
         again = denoise(x + level * self.noise("margin", shape), level)
-        return x.float().cpu().numpy(), again[:, model.channels :].float().cpu().numpy()
+        return x.float().cpu().numpy(), again[:, c:].float().cpu().numpy()
+
+    def read(self, x: Tensor, labels: Tensor, layout: Tensor | None) -> tuple[F32, F32]:
+        """x₀ with its bits read once more, from the finished picture alone, and those bits.
+
+        The network is shown the picture under a little noise, and pure noise where the bits were: what it
+        then expects of a bit is 2p − 1, p the chance of 1. So bits that were settled before the picture was
+        follow what became of it, and their size says how sure that is.
+        """
+        c, model, level = self.model.channels, self.model, self.settings.read_sigma
+        noise = self.noise("margin", tuple(x.shape[1:]))
+        shown = torch.cat([x[:, :c].clamp(-1, 1) + level * noise[:, :c], BLIND * noise[:, c:]], dim=1)
+        told = torch.full((len(x),), level, device=x.device)
+        bits = model.denoise(shown, told, labels, layout, blind=True)[:, c:]  # type: ignore[call-arg]
+        return torch.cat([x[:, :c], bits], dim=1).float().cpu().numpy(), bits.float().cpu().numpy()
 
     def solve(self, denoise: Denoise, x: Tensor, sigmas: list[float], shape: tuple[int, ...]) -> Tensor:
         if self.settings.churn == 0:

@@ -38,6 +38,7 @@ class DiffusionTraining:
     min_snr: float = 5.0  # γ of the min-SNR weight; only with the objective v
     level_mean: float = 0.0  # of log σ, the logit of flow's t; only with the objective flow
     level_spread: float = 1.0
+    blind: float = 0.25  # share of images whose mask bits are pure noise: the mask is read from the picture
     cbdm: float = 0.0  # weight of the class-balancing term (`train.class_balancing`); 1 is its paper's
     flips: bool = False  # mirror every other image; only where left and right do not matter
     precision: str = "auto"  # fp32, bf16, or auto: bf16 where it is faster
@@ -57,6 +58,7 @@ class DiffusionTraining:
             "min_snr": (1e-3, 1e6),
             "level_mean": (-10, 10),
             "level_spread": (0.01, 10),
+            "blind": (0, 1),
             "cbdm": (0, 1e3),
             "threads": (1, 1024),
         }

@@ -39,6 +39,7 @@ from imgsynth.learn.loop import (
 
 Progress = Callable[[int, int, float, int], None]  # (steps done, steps in all, smoothed loss, images seen)
 SMOOTHING = 0.98  # of the loss that is shown
+FAINT = 0.25  # σ of a picture that a mask is to be read from, at most: as good as finished
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Batch:
     noise: Tensor  # like clean
     sigma: Tensor  # (n,)
     other: Tensor  # (n,) long: a class drawn evenly, K where `labels` is
+    blind: Tensor  # (n,) bool: where mask bits are pure noise, whatever `sigma`
 
 
 def train(
@@ -64,6 +66,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 250,
     device: str | None = "cpu",
+    start: Diffuser | None = None,
 ) -> Diffuser:
     """Train a model on `data`; the result depends on data, config, settings and seed only.
 
@@ -77,6 +80,7 @@ def train(
         progress: called after every step with (steps done, steps in all, smoothed loss, images seen).
         checkpoint: file that holds the state every `checkpoint_every` steps and at the end. Where it exists,
             training goes on from it.
+        start: a model of the same configuration whose weights are gone on from, in place of random ones.
         device: where; None takes the GPU where there is one (accelerate decides).
 
     Returns:
@@ -95,10 +99,18 @@ def train(
     if precision == "auto":
         precision = resolve_precision("auto", config.size)
     digest = data.digest()
-    plain = {"config": config.plain(), "training": {**asdict(settings), "precision": precision}}
+    plain: dict[str, Any] = {
+        "config": config.plain(), "training": {**asdict(settings), "precision": precision},
+    }  # fmt: skip
+    if start is not None:
+        if start.config != config:
+            raise ModelError("the model to start from has another network: its size, classes, bits or preset")
+        plain["start"] = start.hash()
     with threads(settings.threads):
         place = _accelerator(device)
         model = Diffuser.new(config, seed_of(seed, "weights"))
+        if start is not None:
+            model.net.load_state_dict(start.net.state_dict())
         net, optimiser = place.prepare(model.net.train(), _optimiser(model.net, settings))
         model = Diffuser(net, config, precision=precision)
         average = {name: p.detach().clone() for name, p in net.named_parameters()}
@@ -123,13 +135,24 @@ def train(
         "steps": settings.steps,
         "images_seen": settings.steps * settings.batch,
         "loss": state.loss,
-        "generation": data.generation,
-        "parents": list(data.parents),
-        "licences": dict(data.licences),
+        "generation": data.generation if start is None else max(data.generation, generation_of(start)),
+        "parents": [*data.parents, *([] if start is None else [parent_of(start)])],
+        "licences": dict(data.licences) | ({} if start is None else dict(start.record.get("licences", {}))),
         "torch": str(torch.__version__),
     }  # fmt: skip
     guide = None if state.guide is None else _averaged(net, config, record, state.guide, None)
     return _averaged(net, config, record, state.average, guide)
+
+
+def generation_of(model: Diffuser) -> int:
+    """How often generated images went into what a model learned from: 0 = never."""
+    return int(model.record.get("generation", 0))
+
+
+def parent_of(model: Diffuser) -> dict[str, str]:
+    """A model as a parent, for the record."""
+    name = str(dict(model.record.get("data", {})).get("name", ""))
+    return {"kind": "model", "name": f"of {name}" if name else "model", "sha256": model.hash()}
 
 
 @dataclass
@@ -197,26 +220,31 @@ class _Run:
             self.model.config, spread_uniforms(n, generator_of(seed, "level", step)),
             settings.level_mean, settings.level_spread,
         )  # fmt: skip
+        blind = torch.zeros(n, dtype=torch.bool)
+        if data.bits is not None:
+            blind, faint = torch.rand(2, n, generator=generator_of(seed, "blind", step))
+            blind = blind < settings.blind
+            sigma = torch.where(blind, FAINT * faint.to(sigma).clamp(min=1e-3), sigma)
         other = torch.randint(0, null, (n,), generator=generator_of(seed, "other", step))
         other = torch.where(labels == null, labels, other)
         device = self.place.device
-        tensors = (clean, labels, noise, sigma.float(), other)
-        clean, labels, noise, sigma, other = (t.to(device) for t in tensors)
-        return Batch(clean, labels, None if layout is None else layout.to(device), noise, sigma, other)
+        tensors = (clean, labels, noise, sigma.float(), other, blind)
+        clean, labels, noise, sigma, other, blind = (t.to(device) for t in tensors)
+        layout = None if layout is None else layout.to(device)
+        return Batch(clean, labels, layout, noise, sigma, other, blind)
 
     def loss(self, batch: Batch) -> Tensor:
         """The weighted squared error of what the net predicts, and the class-balancing term."""
         config = self.model.config
-        level = batch.sigma.reshape(-1, 1, 1, 1)
+        level = self.model.levels(batch.sigma, batch.blind)
         noisy = batch.clean + level * batch.noise
-        s = scales(config, batch.sigma)
-        scaled = noisy * s.c_in.reshape(-1, 1, 1, 1)
-        said = self.model.predict(scaled, s.time, batch.labels, batch.layout)
-        error = (said - target(config, batch.clean, noisy, batch.sigma)).square().mean(dim=(1, 2, 3))
+        time, scaled = scales(config, batch.sigma).time, noisy * scales(config, level).c_in
+        said = self.model.predict(scaled, time, batch.labels, batch.layout)
+        error = (said - target(config, batch.clean, noisy, level)).square().mean(dim=(1, 2, 3))
         total = (loss_weight(config, batch.sigma, self.settings.min_snr) * error).mean()
         if self.settings.cbdm:
-            other = self.model.predict(scaled, s.time, batch.other, batch.layout)
-            total = total + self.settings.cbdm * class_balancing(said, other, s.time)
+            other = self.model.predict(scaled, time, batch.other, batch.layout)
+            total = total + self.settings.cbdm * class_balancing(said, other, time)
         return total
 
 
