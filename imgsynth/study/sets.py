@@ -74,7 +74,7 @@ def gather(
             _refuse_cut_groups(study, alone)
     synthetic = {}
     for name, source in study.spec.sources().items():
-        key: tuple[str, ...] = ("synthetic",) if name == ONE else ("synthetic", name)
+        key = study.spec.place(name)
         if source.data is not None:
             synthetic[name] = _read(study, task, source.data, (*key, "data"))
         else:
@@ -167,7 +167,7 @@ def _same_form(study: Study, task: Task, real: dict[str, Any], synthetic: dict[s
     notes: list[str] = []
     everything: list[tuple[tuple[str, ...], Any]] = [(("real", part), data) for part, data in real.items()]
     for name, data in synthetic.items():
-        key: tuple[str, ...] = ("synthetic",) if name == ONE else ("synthetic", name)
+        key = study.spec.place(name)
         everything.append(((*key, _kind(study.spec.sources()[name])), data))
         shown |= _held(data)
     done = []

@@ -15,6 +15,7 @@ In a DATA, ``${IMGSYNTH_REAL}`` stands for the folder with your copies of real s
 More, each where wanted:
 
     synthetic: {flat: {scene: signs, count: 5000}, photo: {data: diffused}}      # several generators, named
+    further: {diffusion: {model: digits, count: 5000}}   # generators that only KIND:NAME draws from
     arms: [real, synthetic, "synthetic:flat", "both:photo", finetune, mix]       # see study.spec_arms
     both: {real_share: [0.25, 0.5, 0.75]}                # or one; of several, the best on validation images
     finetune: {pretrain: 0.5, learner: {lr: 0.001}}      # half of the steps on synthetic images, half on real
@@ -36,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from imgsynth.errors import SceneError
 from imgsynth.scenefile import shipped
@@ -50,6 +51,7 @@ from imgsynth.study.spec_arms import (
     Sources,
     Synthetic,
     arm_of,
+    good_names,
 )
 from imgsynth.yamlfile import Document, Spec, nearest, read_yaml, validate
 
@@ -129,6 +131,7 @@ class StudySpec(Spec):
     description: str = ""
     task: Literal["classify", "detect", "segment"] = "classify"
     synthetic: Sources
+    further: Annotated[dict[str, Synthetic], AfterValidator(good_names)] = Field(default_factory=dict)
     real: Real
     arms: tuple[ArmName, ...] = ("real", "synthetic", "both")
     both: Both = Both()
@@ -172,6 +175,8 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if not isinstance(self.synthetic, Synthetic) and (twice := set(self.synthetic) & set(self.further)):
+            raise ValueError(f"further: {sorted(twice)[0]} is the name of another generator, too")
         if self.both.real_share is not None and not any(arm.kind == "both" for arm in self.all_arms()):
             raise ValueError("both.real_share is given, but the arm both is not among the arms")
         if "finetune" in self.model_fields_set and not any(a.kind == "finetune" for a in self.all_arms()):
@@ -181,8 +186,18 @@ class StudySpec(Spec):
         return self
 
     def sources(self) -> dict[str, Synthetic]:
-        """The generators by name; a single one is called `synthetic`."""
+        """The generators by name, those of `further` last; a single one is called `synthetic`."""
+        return {**self._main(), **self.further}
+
+    def _main(self) -> dict[str, Synthetic]:
+        """Those that an arm without a SOURCE draws from."""
         return {ONE: self.synthetic} if isinstance(self.synthetic, Synthetic) else dict(self.synthetic)
+
+    def place(self, generator: str) -> tuple[str, ...]:
+        """Where in the file a generator stands."""
+        if generator in self.further:
+            return ("further", generator)
+        return ("synthetic",) if generator == ONE else ("synthetic", generator)
 
     def all_arms(self) -> list[Arm]:
         """Every arm that anything is trained for."""
@@ -196,7 +211,7 @@ class StudySpec(Spec):
         if source == MIX and self.mix is not None:
             total = sum(self.mix.shares.values())
             return {name: share / total for name, share in self.mix.shares.items()}
-        return dict.fromkeys(self.sources() if source is None else [source], None)
+        return dict.fromkeys(self._main() if source is None else [source], None)
 
     def seed_list(self) -> list[int]:
         """The seeds of every arm."""
@@ -270,7 +285,7 @@ def load_study(source: str | Path | StudySpec) -> Study:
 def _checked(study: Study) -> Study:
     """Refuse arms and shares that name a generator which the study has not, each at its place."""
     spec = study.spec
-    names = list(spec.sources()) if not isinstance(spec.synthetic, Synthetic) else []
+    names = [name for name in spec.sources() if name != ONE]
     named: list[tuple[str, tuple[str | int, ...]]] = [(arm, ("arms", k)) for k, arm in enumerate(spec.arms)]
     named += [(spec.scaling.arm, ("scaling", "arm"))] if spec.scaling else []
     named += [(spec.surface.arm, ("surface", "arm"))] if spec.surface else []

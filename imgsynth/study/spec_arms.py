@@ -9,7 +9,7 @@ An arm is `KIND` or `KIND:SOURCE`. KIND is one of
     mix         short for synthetic:mix
 
 and SOURCE the name of one of several generators, or `mix`: all of them by the shares of `mix`. Without SOURCE
-an arm draws from all generators together, every image equally often.
+an arm draws from all generators of `synthetic` together, every image equally often.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def _one_or_several(value: Any) -> str:
     return "one"
 
 
-def _names(sources: dict[str, Synthetic]) -> dict[str, Synthetic]:
+def good_names(sources: dict[str, Synthetic]) -> dict[str, Synthetic]:
+    """Refuse names that an arm could not be told by."""
     for name in sources:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", name) or name in ARMS:
             raise ValueError(
@@ -86,7 +87,7 @@ def _names(sources: dict[str, Synthetic]) -> dict[str, Synthetic]:
 
 Sources = Annotated[
     Annotated[Synthetic, Tag("one")]
-    | Annotated[dict[str, Synthetic], AfterValidator(_names), Tag("several")],
+    | Annotated[dict[str, Synthetic], AfterValidator(good_names), Tag("several")],
     Discriminator(_one_or_several),
 ]
 
