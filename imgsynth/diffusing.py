@@ -40,8 +40,8 @@ def train(
         str,
         typer.Option(
             "--preset",
-            metavar="tiny|small|large",
-            help="Network: 0.8, 3 or 17 million weights; the first two suit two cores.",
+            metavar="tiny|slim|small|large",
+            help="Network: 0.8, 1.3, 3 or 17 million weights; the first three suit two cores.",
         ),
     ] = "small",
     objective: Annotated[
@@ -105,6 +105,10 @@ def train(
             help="Go on from the weights of this model (fine-tuning); same network.",
         ),
     ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Save 16-bit weights and no early self: a quarter of the size."),
+    ] = False,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the weights and of every draw.")
     ] = 0,
@@ -146,7 +150,7 @@ def train(
 
         result: dict[str, Any] = train_from(
             data, out=out, settings=settings, preset=preset, objective=objective, joint=joint, layout=layout,
-            balance=balance, seed=seed, resume=resume, device=device, start=start,
+            balance=balance, seed=seed, resume=resume, device=device, start=start, compact=compact,
             real_floor=real_floor, progress=progress,
         )  # fmt: skip
     for warning in result["mix"]["warnings"]:

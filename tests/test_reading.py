@@ -130,4 +130,17 @@ def test_the_command_keeps_the_network_it_starts_from(tmp_path):
         start=str(tmp_path / "model"),
     )  # fmt: skip
     assert Diffuser.load(tmp_path / "more").config == config
+    half = train_from(
+        str(tmp_path / "data.npz"), out=tmp_path / "half", settings={"steps": 1, "batch": 4, "threads": 1},
+        start=str(tmp_path / "model"), compact=True,
+    )  # fmt: skip
+    model = Diffuser.load(tmp_path / "half")
+    assert model.guide is None and model.hash() == half["weights"] != told["weights"]
+    for a, b in zip(model.net.parameters(), Diffuser.load(tmp_path / "more").net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-6)
+
+    def size(name):
+        return sum(p.stat().st_size for p in (tmp_path / name).rglob("*.safetensors"))
+
+    assert size("half") < 0.35 * size("more")
     assert told["parents"][0]["sha256"] == Diffuser.load(tmp_path / "model").hash()

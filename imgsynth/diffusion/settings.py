@@ -13,6 +13,7 @@ from imgsynth.learn.settings import check_names, check_ranges
 # Name → channels of the two levels, residual blocks of a level.
 PRESETS: Mapping[str, tuple[tuple[int, ...], int]] = {
     "tiny": ((32, 64), 1),
+    "slim": ((64, 64), 1),
     "small": ((64, 128), 1),
     "large": ((128, 256), 2),
 }
