@@ -210,7 +210,13 @@ def _filter(
     from imgsynth.diffusion.gated import Surest, fit_gate
 
     if model.config.mask_bits:
-        raise ImgsynthError("the gate judges a class an image; this model samples masks")
+        from imgsynth.diffusion.maskgate import MaskGated, mask_data
+
+        if request.keep_share != 1:
+            raise ImgsynthError("--keep-share ranks images by their class; this model samples masks")
+        apart = None if request.held_out is None else mask_data(request.held_out, model)
+        known = mask_data(request.real, model)
+        return MaskGated.fit(mechanism_of(model), known, apart, request.settings, seed, progress)
     held_out = None if request.held_out is None else load(request.held_out)
     gated = fit_gate(model, load(request.real), held_out, request.settings, seed, progress)
     if request.keep_share == 1:
