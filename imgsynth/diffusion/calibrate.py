@@ -162,7 +162,8 @@ def _painted(
         at = rows[first : first + painter.group].tolist()
         drawn = painter.paint(dataset, at, seed)
         judged = drift(
-            dataset.images(at), drawn, found.instance[at], limits, semantic=_semantic(dataset, np.array(at)),
+            dataset.images(at), drawn, found.instance[at], limits,
+            semantic=_semantic(dataset, np.array(at)).astype(np.int32),
             segment=lambda images: second.predict(images).astype(np.int32),
         )  # fmt: skip
         for f, i, c in zip(judged.frame, judged.id, judged.confidence, strict=True):
