@@ -92,7 +92,7 @@ def train(
             help="With --joint: share of images whose mask is hidden, so that the model learns to read it "
             "from the picture; samples' masks are then read so at the end.",
         ),
-    ] = 0.25,
+    ] = 0.0,
     flips: Annotated[
         bool,
         typer.Option("--flips", help="Mirror half of the images; only where left and right mean nothing."),

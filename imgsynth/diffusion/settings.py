@@ -39,7 +39,7 @@ class DiffusionTraining:
     min_snr: float = 5.0  # γ of the min-SNR weight; only with the objective v
     level_mean: float = 0.0  # of log σ, the logit of flow's t; only with the objective flow
     level_spread: float = 1.0
-    blind: float = 0.25  # share of images whose mask bits are pure noise: the mask is read from the picture
+    blind: float = 0.0  # share of images whose mask bits are pure noise: the mask is read from the picture
     cbdm: float = 0.0  # weight of the class-balancing term (`train.class_balancing`); 1 is its paper's
     flips: bool = False  # mirror every other image; only where left and right do not matter
     precision: str = "auto"  # fp32, bf16, or auto: bf16 where it is faster
