@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from imgsynth import generate
 from imgsynth.dataset.reader import Dataset
 from imgsynth.dataset.sources import load
 from imgsynth.dataset.verify import verify
@@ -36,6 +37,27 @@ def test_digits_are_the_digits_that_were_asked_for(tmp_path):
     header = Dataset(tmp_path / "drawn").header
     assert header.generation == 1 and header.parents[0]["name"] == "digits"
     assert len(np.unique(drawn.images.reshape(len(drawn), -1), axis=0)) == len(drawn)
+
+
+def coloured(data):
+    """Share of coloured pixels inside the masks and outside them: objects of `toys` are coloured, the floor is not."""
+    images = data.images().astype(float)
+    spread = images.max(axis=3) - images.min(axis=3)  # of a pixel's channels
+    found = np.abs(spread - np.median(spread, axis=(1, 2), keepdims=True)) > 40
+    masks = np.stack([data.semantic_mask(i) > 0 for i in range(len(data))])
+    return found[masks].mean(), found[~masks].mean(), masks.mean()
+
+
+def test_toys_come_with_masks_of_what_is_in_them(tmp_path):
+    made = sample_dataset("toys", tmp_path / "drawn", n=64, seed=4)
+    assert made["grounding"] == "joint-sampled" and not verify(tmp_path / "drawn").problems
+    data = Dataset(tmp_path / "drawn")
+    render = generate.render("toys", 64, tmp_path / "real", workers=1, sets=["outputs=[semantic]"])
+    drawn, real = coloured(data), coloured(Dataset(render))
+    assert drawn[0] > real[0] - 0.12 and drawn[1] < real[1] + 0.03 and abs(drawn[2] - real[2]) < 0.04
+    sure = np.array(data.instances.column("confidence").to_pylist())
+    assert 2 <= len(sure) / 64 <= 5 and (sure >= 0).all() and (sure <= 1).all()
+    assert "calibration" in Diffuser.load(shipped_models()["toys"]).record
 
 
 def test_a_dataset_of_that_name_does_not_hide_it(tmp_path, monkeypatch):
