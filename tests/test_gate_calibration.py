@@ -144,3 +144,16 @@ def test_nonsense_is_refused():
     ):
         with pytest.raises(DataError, match=said):
             call()
+
+
+def test_equal_confidences_are_one_knot():
+    """Nine tenths say 1: whatever order their answers come in, the map has one value there, their share."""
+    rng = np.random.default_rng(0)
+    confidence = np.where(np.arange(2000) % 10 > 0, 1.0, rng.uniform(0, 0.9, 2000))
+    right = np.where(
+        confidence == 1, np.arange(2000) > 700, rng.random(2000) < 0.2
+    )  # wrong first, right later
+    found = fit_isotonic(confidence, right)
+    assert (np.diff(found.x) > 0).all() and (np.diff(found.y) >= 0).all()
+    assert found.x[-1] == pytest.approx(1, abs=1e-9)
+    assert found.y[-1] == pytest.approx(right[confidence == 1].mean(), abs=0.02)

@@ -187,13 +187,27 @@ def fit_isotonic(confidence: ArrayLike, correct: ArrayLike, *, least: int = 20) 
     order = np.argsort(p, kind="stable")
     runs = max(1, min(len(p) // max(1, least), 1000))
     pools: list[tuple[float, float, float]] = []  # answers, sum of confidences, sum of right ones
-    for part in np.array_split(order, runs):
+    for part in np.split(order, _cuts(p[order], runs, least)):
         pool = (float(len(part)), float(p[part].sum()), float(right[part].sum()))
         while pools and pools[-1][2] * pool[0] >= pool[2] * pools[-1][0]:
             last = pools.pop()
             pool = (last[0] + pool[0], last[1] + pool[1], last[2] + pool[2])
         pools.append(pool)
     return Isotonic(tuple(s / n for n, s, _ in pools), tuple(r / n for n, _, r in pools))
+
+
+def _cuts(p: F64, runs: int, least: int) -> list[int]:
+    """Where to cut rising values (n,) into about so many equal runs: never between equal ones, so before them
+    where that leaves a run of `least`, else after them.
+    """
+    cuts: list[int] = []
+    for cut in np.linspace(0, len(p), runs + 1).round().astype(int)[1:-1].tolist():
+        before = cuts[-1] if cuts else 0
+        start, end = (int(np.searchsorted(p, p[cut], side)) for side in ("left", "right"))
+        place = start if start - before >= least else end
+        if before < place < len(p):
+            cuts.append(place)
+    return cuts
 
 
 def label_confidence(probabilities: ArrayLike, labels: ArrayLike, trust: float | None = None) -> F64:
