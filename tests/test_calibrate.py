@@ -107,6 +107,7 @@ def test_a_joint_model_keeps_what_was_measured(renders, tmp_path):
     assert calibrate_model(model, renders, n=64, judge=QUICK) == told
 
 
+@pytest.mark.slow
 def test_a_layout_model_gets_a_judge_of_its_own(renders, tmp_path):
     model = model_of(tmp_path / "model", layout_channels=3, names=[f"semantic:{c}" for c in CLASSES])
     told = calibrate_model(model, renders, n=500, judge=QUICK)
@@ -142,6 +143,7 @@ def test_what_cannot_be_measured_is_refused(renders, tmp_path):
     assert run.exit_code == 2 or isinstance(run.exception, ImgsynthError)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_measured(renders, tmp_path):
     model = model_of(tmp_path / "model", mask_bits=2)
     words = ["diffuse", "calibrate", str(model), str(renders), "-n", "200", "--steps", "5"]

@@ -82,6 +82,7 @@ def test_a_share_of_the_masks_is_hidden_behind_nearly_finished_pictures():
     assert torch.equal(plain.noise, some.noise) and torch.equal(plain.clean, some.clean)
 
 
+@pytest.mark.slow
 def test_it_learns_to_read_and_samples_follow_their_pictures():
     settings = DiffusionTraining(steps=220, batch=32, lr=5e-3, threads=1, guide_at=0, blind=0.5)
     model = train.train(DATA, CONFIG, settings, seed=0)
