@@ -47,7 +47,7 @@ LAYERS = [
     },
     {"annotate", "splice", "rules", "dataset", "formats", "keypoints", "maps", "samples"},
     {"generate", "learn", "evaluate", "report", "assetlist", "torch", "diffusion", "gate"},
-    {"study", "probe", "augment", "console", "analyses", "diffusing", "cli"},
+    {"study", "probe", "augment", "console", "analyses", "refining", "diffusing", "cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -39,6 +39,7 @@ def test_it_learns_what_is_planted(model):
     np.testing.assert_array_equal(chances, model.chances(images)[:3])  # whatever stands beside
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_goes_on_to_the_same_bits(tmp_path, model):
     path = tmp_path / "state.safetensors"
 
