@@ -4,8 +4,8 @@
 
 MODEL is a model folder or a shipped name, DATA real images that nothing is tested on. Rivals: `DDIMScheduler` with
 50 steps (the network's estimate of x₀ handed to it as such) and the model folder opened as a diffusers pipeline
-with its own scheduler and 50 steps. Time is processor time, the least of the repeats; what a repeat draws is the
-same. Quality is the Fréchet distance to the real images, on a classifier's features and on principal components
+with its own scheduler and 50 steps. Time is processor time, the least of the repeats, which draw from other
+noise. Quality, the mean of the repeats with its standard error, is the Fréchet distance to the real images, on a classifier's features and on principal components
 of pixels; beside it stands that of another half of the real images, which no sampler can be expected to beat.
 """
 
@@ -39,11 +39,11 @@ Images = np.ndarray  # (n, H, W, C) uint8
 RIVAL_STEPS = 50
 
 
-def ours(model: Diffuser, labels: np.ndarray, settings: Sampling) -> Images:
-    return sample(model, labels, seed=1, indices=np.arange(len(labels)), settings=settings).images
+def ours(model: Diffuser, labels: np.ndarray, settings: Sampling, seed: int) -> Images:
+    return sample(model, labels, seed=seed, indices=np.arange(len(labels)), settings=settings).images
 
 
-def ddim(model: Diffuser, labels: np.ndarray, steps: int = RIVAL_STEPS) -> Images:
+def ddim(model: Diffuser, labels: np.ndarray, seed: int, steps: int = RIVAL_STEPS) -> Images:
     """diffusers' DDIM loop: x = √ᾱ (x₀ + σε), σ = √(1 - ᾱ) / √ᾱ, so the network's estimate is its "sample"."""
     from diffusers import DDIMScheduler
 
@@ -57,7 +57,8 @@ def ddim(model: Diffuser, labels: np.ndarray, steps: int = RIVAL_STEPS) -> Image
     out = []
     for first in range(0, len(labels), BATCH):
         y = torch.from_numpy(labels[first : first + BATCH])
-        x = torch.randn((len(y), model.planes, *model.size), generator=torch.Generator().manual_seed(first))
+        generator = torch.Generator().manual_seed((seed << 32) + first)
+        x = torch.randn((len(y), model.planes, *model.size), generator=generator)
         for t in scheduler.timesteps:
             kept = scheduler.alphas_cumprod[t]
             sigma = ((1 - kept) / kept).sqrt().float()
@@ -67,7 +68,7 @@ def ddim(model: Diffuser, labels: np.ndarray, steps: int = RIVAL_STEPS) -> Image
     return _pixels(torch.cat(out)[:, : model.channels])
 
 
-def pipeline(folder: Path, labels: np.ndarray, precision: str, steps: int = RIVAL_STEPS) -> Images:
+def pipeline(folder: Path, labels: np.ndarray, precision: str, seed: int, steps: int = RIVAL_STEPS) -> Images:
     """The model folder as diffusers opens it, with its own scheduler."""
     from imgsynth.diffusion.pipeline import DiffuserPipeline
 
@@ -77,7 +78,7 @@ def pipeline(folder: Path, labels: np.ndarray, precision: str, steps: int = RIVA
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         for first in range(0, len(labels), BATCH):
             part = labels[first : first + BATCH].tolist()
-            generator = torch.Generator().manual_seed(first)
+            generator = torch.Generator().manual_seed((seed << 32) + first)
             made = pipe(part, num_inference_steps=steps, generator=generator, output_type="np")
             out.append(np.rint(made.images * 255).astype(np.uint8))
     return np.concatenate(out)
@@ -87,12 +88,12 @@ def _pixels(x: torch.Tensor) -> Images:
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def fastest(draw: Callable[[], Images], repeats: int) -> tuple[float, Images]:
-    """Seconds of processor time, the least of so many repeats, and what was drawn."""
-    best, images = float("inf"), np.zeros(0)
-    for _ in range(repeats):
+def repeated(draw: Callable[[int], Images], repeats: int) -> tuple[float, list[Images]]:
+    """Seconds of processor time, the least of so many repeats, and what each drew."""
+    best, images = float("inf"), []
+    for seed in range(repeats):
         start = time.process_time()
-        images = draw()
+        images.append(draw(seed))
         best = min(best, time.process_time() - start)
     return best, images
 
@@ -143,37 +144,42 @@ def main() -> None:
     features = Features(real, args.feature_steps)
     target, other = real.subset(np.sort(half[::2])), real.subset(np.sort(half[1::2]))
     labels = np.resize(np.arange(len(model.classes)), args.n)
-    draws: dict[str, Callable[[], Images]] = {
-        "imgsynth (default)": lambda: ours(model, labels, Sampling()),
-        **{f"imgsynth, {k} steps": lambda k=k: ours(model, labels, Sampling(steps=k)) for k in args.steps},
-        f"diffusers DDIM-{RIVAL_STEPS}": lambda: ddim(model, labels),
-        f"diffusers pipeline, {RIVAL_STEPS}": lambda: pipeline(folder, labels, model.precision),
+    draws: dict[str, Callable[[int], Images]] = {
+        "imgsynth (default)": lambda s: ours(model, labels, Sampling(), s),
+        **{
+            f"imgsynth, {k} steps": lambda s, k=k: ours(model, labels, Sampling(steps=k), s)
+            for k in args.steps
+        },
+        f"diffusers DDIM-{RIVAL_STEPS}": lambda s: ddim(model, labels, s),
+        f"diffusers pipeline, {RIVAL_STEPS}": lambda s: pipeline(folder, labels, model.precision, s),
     }
     with torch.inference_mode():
-        ours(model, labels[:BATCH], Sampling(steps=2))  # compilers and caches warm up
+        ours(model, labels[:BATCH], Sampling(steps=2), 0)  # compilers and caches warm up
         rows: dict[str, dict[str, Any]] = {}
         for name, draw in draws.items():
-            seconds, images = fastest(draw, args.repeats)
+            seconds, images = repeated(draw, args.repeats)
             rows[name] = _row(args.n / seconds, images, features, target.images)
-    rows["real images, the other half"] = _row(None, other.images, features, target.images)
+    rows["real images, the other half"] = _row(None, [other.images], features, target.images)
     print(f"{model.size[0]}×{model.size[1]}, {model.precision}, batch {BATCH}, one thread, {args.n} images")
     base = rows[f"diffusers DDIM-{RIVAL_STEPS}"]["images_a_second"]
     for name, row in rows.items():
         rate = row["images_a_second"]
         speed = "" if rate is None else f"{rate:8.1f} images/s  {rate / base:5.2f}×"
         print(
-            f"{name:30} {speed:28} FD classifier {row['fd_classifier']:8.4f}  pixels {row['fd_pixels']:8.4f}"
+            f"{name:30} {speed:28} FD classifier {row['fd_classifier']:7.4f} ± {row['fd_classifier_se']:.4f}  "
+            f"pixels {row['fd_pixels']:7.4f} ± {row['fd_pixels_se']:.4f}"
         )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 
 
-def _row(rate: float | None, images: Images, features: Features, real: Images) -> dict[str, Any]:
-    return {
-        "images_a_second": rate,
-        "fd_classifier": frechet(features.classifier(images), features.classifier(real)),
-        "fd_pixels": frechet(features.pca(images), features.pca(real)),
-    }
+def _row(rate: float | None, sets: list[Images], features: Features, real: Images) -> dict[str, Any]:
+    row: dict[str, Any] = {"images_a_second": rate}
+    for name, of in (("fd_classifier", features.classifier), ("fd_pixels", features.pca)):
+        values = [frechet(of(images), of(real)) for images in sets]
+        row[name] = float(np.mean(values))
+        row[f"{name}_se"] = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+    return row
 
 
 if __name__ == "__main__":
