@@ -57,7 +57,7 @@ def ddim(model: Diffuser, labels: np.ndarray, seed: int, steps: int = RIVAL_STEP
     out = []
     for first in range(0, len(labels), BATCH):
         y = torch.from_numpy(labels[first : first + BATCH])
-        generator = torch.Generator().manual_seed((seed << 32) + first)
+        generator = torch.Generator().manual_seed(1_000_003 * seed + first)
         x = torch.randn((len(y), model.planes, *model.size), generator=generator)
         for t in scheduler.timesteps:
             kept = scheduler.alphas_cumprod[t]
@@ -78,7 +78,7 @@ def pipeline(folder: Path, labels: np.ndarray, precision: str, seed: int, steps:
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         for first in range(0, len(labels), BATCH):
             part = labels[first : first + BATCH].tolist()
-            generator = torch.Generator().manual_seed((seed << 32) + first)
+            generator = torch.Generator().manual_seed(1_000_003 * seed + first)
             made = pipe(part, num_inference_steps=steps, generator=generator, output_type="np")
             out.append(np.rint(made.images * 255).astype(np.uint8))
     return np.concatenate(out)
