@@ -1,6 +1,7 @@
 """What masks are worth against a judge: counted on planted masks, and kept with the model."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,11 @@ def test_what_cannot_be_measured_is_refused(renders, tmp_path):
     small = generate.render("toys", 4, tmp_path / "small", workers=1, sets=["image.size=[48, 48]"])
     with pytest.raises(DataError, match="48×48"):
         calibrate_model(joint, small)
+    sample_dataset(joint, tmp_path / "drawn", n=2)
+    with pytest.raises(DataError, match="a model drew these"):  # it would be asked what it thinks of itself
+        calibrate_model(joint, tmp_path / "drawn")
+    with pytest.raises(ImgsynthError, match="calibrate the copy"):
+        calibrate_model(Path("toys"), renders)
     with pytest.raises(ModelError, match="no such model"):
         amend(tmp_path / "nowhere", calibration={})
     run = CliRunner().invoke(app, ["diffuse", "calibrate", str(plain), str(renders)])

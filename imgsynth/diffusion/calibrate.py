@@ -28,6 +28,7 @@ from imgsynth.diffusion.model import Diffuser
 from imgsynth.diffusion.painters import LayoutPainter
 from imgsynth.diffusion.sample import Sampling, sample
 from imgsynth.diffusion.sampled import mechanism_of, on_device
+from imgsynth.diffusion.shipped import shipped_models
 from imgsynth.diffusion.store import amend
 from imgsynth.errors import DataError, ImgsynthError
 from imgsynth.learn.semantic import Segmenter, SegmenterConfig, mean_iou, train_segmenter
@@ -69,6 +70,11 @@ def calibrate_model(
     Raises:
         ImgsynthError: a model without masks, renders that do not fit, too few objects.
     """
+    if not folder.is_dir() and str(folder) in shipped_models():
+        raise ImgsynthError(
+            f"{folder}: the model that ships is not written to; copy {shipped_models()[str(folder)]} and "
+            "calibrate the copy"
+        )
     model, dataset = on_device(Diffuser.load(folder), device), Dataset(renders)
     if not model.config.mask_bits and not model.config.layout_channels:
         raise ImgsynthError(f"{folder}: draws no masks and follows no layout; its labels are of whole images")
@@ -78,6 +84,8 @@ def calibrate_model(
             f"{renders}: {h}×{w} pixels, classes {', '.join(dataset.classes)}; the model draws {mh}×{mw}, "
             f"{', '.join(model.classes)}"
         )
+    if dataset.header.generation:
+        raise DataError(f"{renders}: a model drew these images; a judge learns from renders, or real images")
     if len(dataset) < 10 * HELD:
         raise DataError(f"{renders}: {len(dataset)} renders are too few for a judge; render 2,000 or more")
     config = judge or SegmenterConfig()
