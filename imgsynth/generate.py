@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -27,6 +25,7 @@ from imgsynth.dataset.labels import described
 from imgsynth.dataset.manifest import MAX_INDEX, Header, Part
 from imgsynth.errors import ImgsynthError, SceneError
 from imgsynth.frame import Buffers, FrameBatch
+from imgsynth.interrupts import held_back
 from imgsynth.maps import distances, object_coordinates
 from imgsynth.named_points import class_keypoints
 from imgsynth.plan import Draws, Plan, Reader, Sampler
@@ -298,7 +297,7 @@ def _rendered(
     queue = iter(todo)
     try:
         while True:
-            with _unsignalled():
+            with held_back():
                 while len(waiting) < 2 * workers and (ready := next(queue, None)) is not None:
                     waiting[pool.submit(_render_part, loaded, header, root, ready, device)] = ready
             if not waiting:
@@ -310,18 +309,6 @@ def _rendered(
     except BaseException:
         pool.shutdown(wait=True, cancel_futures=True)
         raise
-
-
-@contextmanager
-def _unsignalled() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start, which inherit that: they finish their part, and the parent says
-    what happened.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _render_part(loaded: scenefile.Scene, header: Header, root: Path, part: Part, device: str) -> None:

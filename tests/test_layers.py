@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "imgsynth"
 LAYERS = [
-    {"errors", "version", "seeding", "sobol", "color", "geometry", "lens"},
+    {"errors", "version", "seeding", "sobol", "color", "geometry", "lens", "interrupts"},
     {"yamlfile", "below", "distributions", "finisharrays", "batch", "frame"},
     {
         "leaves",

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from imgsynth.errors import ImgsynthError
+from imgsynth.interrupts import held_back
 
 Share = Callable[[float], None]  # told the sum of the shares done, 0 … number of jobs
 
@@ -69,7 +70,8 @@ class Crew:
         pool = self._start()
         for k in range(len(jobs)):
             self._shares[k] = 0.0
-        futures = {pool.submit(_work, function, job, k) for k, job in enumerate(jobs)}
+        with held_back():
+            futures = {pool.submit(_work, function, job, k) for k, job in enumerate(jobs)}
         while futures:
             done, futures = wait(futures, timeout=0.25, return_when=FIRST_EXCEPTION)
             for future in done:
