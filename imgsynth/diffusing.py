@@ -67,6 +67,14 @@ def train(
             help="Learn to draw an image into such maps of a rendered dataset; `refine` gives it new ones.",
         ),
     ] = None,
+    bit_scale: Annotated[
+        float | None,
+        typer.Option(
+            "--bit-scale",
+            help="With --joint: size of a mask bit beside pixels from -1 to 1; the smaller, the later the "
+            "mask is settled (default: .3).",
+        ),
+    ] = None,
     label_dropout: Annotated[
         float, typer.Option("--label-dropout", help="Share of images shown without their class.")
     ] = 0.1,
@@ -150,8 +158,8 @@ def train(
 
         result: dict[str, Any] = train_from(
             data, out=out, settings=settings, preset=preset, objective=objective, joint=joint, layout=layout,
-            balance=balance, seed=seed, resume=resume, device=device, start=start, compact=compact,
-            real_floor=real_floor, progress=progress,
+            bit_scale=bit_scale, balance=balance, seed=seed, resume=resume, device=device, start=start,
+            compact=compact, real_floor=real_floor, progress=progress,
         )  # fmt: skip
     for warning in result["mix"]["warnings"]:
         say(f"warning: {warning}")

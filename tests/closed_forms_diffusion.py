@@ -22,6 +22,7 @@ class Mixture:
     size: tuple[int, int] = (4, 4)
     channels: int = 1
     planes: int = 1
+    bit_scale: float = 1.0
     classes: tuple[str, ...] = field(default=("low", "high"))
 
     @cached_property
@@ -47,6 +48,7 @@ class Embedded(nn.Module):
                 self.class_embedding.weight[k] = (k - 1) * 0.5 + 0.1 * ramp
         self.classes = tuple("abcdefgh"[:classes])
         self.size, self.channels, self.planes, self.spread = (4, 4), 1, 1, spread
+        self.bit_scale = 1.0
 
     def denoise(self, x: Tensor, sigma: Tensor, labels: Tensor, layout: Tensor | None = None) -> Tensor:
         # The weighted mean keeps the noise's share: a plain mean would be rescaled away by CADS.

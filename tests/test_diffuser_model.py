@@ -256,6 +256,7 @@ def test_what_is_not_a_model_is_refused_in_one_line(tmp_path, harm, said):
         ({"widths": (10**6,)}, "widths"),
         ({"objective": "epsilon"}, "objective: expected flow or v"),
         ({"mask_bits": -1}, "mask_bits"),
+        ({"bit_scale": 0.0}, "bit_scale"),
         ({"blocks": True}, "blocks"),
         ({"sigma_data": float("nan")}, "sigma_data"),
     ],

@@ -109,6 +109,15 @@ def test_a_batch_is_a_function_of_seed_and_step():
     assert float(one.noise.std()) == pytest.approx(1, abs=0.2)
 
 
+def test_bits_are_as_large_as_the_model_has_them():
+    bits = RNG.integers(0, 2, (12, 8, 8, 2), dtype=np.uint8)
+    data, rows = some(bits=bits), torch.arange(12)
+    whole = run(data, replace(CONFIG, mask_bits=2)).batch(3, rows)
+    small = run(data, replace(CONFIG, mask_bits=2, bit_scale=0.25)).batch(3, rows)
+    assert torch.equal(small.clean[:, :1], whole.clean[:, :1])
+    assert torch.equal(4 * small.clean[:, 1:], whole.clean[:, 1:])
+
+
 def test_bits_and_layout_go_along_and_flips_turn_all():
     bits = RNG.integers(0, 2, (12, 8, 8, 2), dtype=np.uint8)
     layout = RNG.integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)
@@ -327,6 +336,33 @@ def cli(args):
     from imgsynth.cli import app
 
     return CliRunner().invoke(app, ["diffuse", "train", *args])
+
+
+def test_the_command_sets_how_large_bits_are(tmp_path):
+    drawn_dataset(tmp_path / "d")
+    args = [str(tmp_path / "d"), "--steps", "1", "--batch", "2", "--preset", "tiny", "--joint", "semantic"]
+    for name, told, wanted in (
+        ("a", ["--objective", "v"], 0.3), ("b", ["--bit-scale", "0.5"], 0.5), ("c", ["--from", tmp_path / "b"], 0.5),
+        ("e", ["--from", tmp_path / "b", "--bit-scale", "0.4"], 0.4),
+    ):  # fmt: skip
+        done = cli([*args, "-o", str(tmp_path / name), *map(str, told)])
+        assert done.exit_code == 0, done.output
+        assert Diffuser.load(tmp_path / name).config.bit_scale == wanted
+    data = DiffusionData.read(str(tmp_path / "d"), joint="semantic")
+    planes = [
+        data.images / 127.5 - 1,
+        0.3 * (2.0 * data.bits - 1),
+    ]  # sigma_data is the spread of what is denoised
+    total = sum(p.var() * p.shape[3] for p in planes) / sum(p.shape[3] for p in planes)
+    assert Diffuser.load(tmp_path / "a").config.sigma_data == pytest.approx(total**0.5, abs=1e-4)
+    for wrong, what in (
+        ([*args, "--bit-scale", "0"], "bit_scale"),
+        ([*args[:-2], "--bit-scale", "1"], "--joint"),
+    ):
+        failed = cli([*wrong, "-o", str(tmp_path / "n")])
+        assert isinstance(failed.exception, ImgsynthError)
+        assert what in str(failed.exception)
+    assert not (tmp_path / "n").exists()
 
 
 def test_the_command_trains_saves_and_says_so(tmp_path):

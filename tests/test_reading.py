@@ -119,6 +119,10 @@ def test_training_goes_on_from_a_model(tmp_path):
         train.train(DATA, CONFIG, still, seed=2, checkpoint=file)
     with pytest.raises(ModelError, match="another network"):
         train.train(DATA, replace(CONFIG, widths=(16, 48)), QUICK, seed=1, start=first)
+    other = train.train(
+        DATA, replace(CONFIG, bit_scale=0.5), still, seed=2, start=first
+    )  # may be learned anew
+    assert other.config.bit_scale == 0.5
 
 
 def test_the_command_keeps_the_network_it_starts_from(tmp_path):

@@ -116,6 +116,11 @@ def test_mask_bits_come_apart_from_the_image():
     part = found.taken([4, 2])
     assert part.indices.tolist() == [4, 2] and part.margins.shape[0] == 2
     np.testing.assert_array_equal(drawn(model, [4]).margins[0], found.margins[4])
+    smaller = drawn(replace(model, bit_scale=0.25))  # the same planes, of which a quarter is a bit
+    np.testing.assert_array_equal(smaller.images, found.images)
+    for name in ("bits", "margins"):
+        assert getattr(smaller, name).dtype == np.float32
+        np.testing.assert_array_equal(getattr(smaller, name), 4 * getattr(found, name))
 
 
 def test_the_network_sees_batches_of_one_size_only():

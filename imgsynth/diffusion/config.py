@@ -31,7 +31,8 @@ class DiffuserConfig:
     size: tuple[int, int]  # (height, width) of the images
     channels: int  # 1 (grey) or 3 (RGB)
     classes: tuple[str, ...]
-    mask_bits: int = 0  # planes of analog bits in {-1, 1} that are denoised together with the image
+    mask_bits: int = 0  # planes of analog bits, -1 or 1, that are denoised together with the image
+    bit_scale: float = 1.0  # what they are times while they are denoised: less settles them later than shapes
     layout_channels: int = 0  # planes in [-1, 1] that are given, not denoised
     widths: tuple[int, ...] = (64, 128)  # channels of each level; each has half the side of the one before
     blocks: int = 2  # residual blocks of a level
@@ -59,6 +60,7 @@ class DiffuserConfig:
             raise ModelError("diffuser: classes: expected every name once")
         ranges: dict[str, tuple[float, float]] = {
             "mask_bits": (0, MAX_PLANES),
+            "bit_scale": (0.01, 10),
             "layout_channels": (0, MAX_PLANES),
             "blocks": (1, 8),
             "attention": (0, 64),

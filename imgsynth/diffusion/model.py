@@ -30,7 +30,7 @@ HEAD = 32  # channels of an attention head
 class Diffuser:
     """A network with all that is needed to sample from it and to say where it came from.
 
-    What it denoises has `planes` = image channels + mask bits planes: pixels in [-1, 1], bits in {-1, 1}.
+    What it denoises has `planes` = image channels + mask bits planes: pixels in [-1, 1], bits ±`bit_scale`.
     """
 
     net: UNet2DModel
@@ -63,6 +63,11 @@ class Diffuser:
     def planes(self) -> int:
         """Planes of what `denoise` takes and gives: image channels, then mask bits."""
         return self.config.planes
+
+    @property
+    def bit_scale(self) -> float:
+        """Size of a mask bit in what `denoise` takes and gives."""
+        return self.config.bit_scale
 
     @property
     def device(self) -> torch.device:

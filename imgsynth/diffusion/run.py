@@ -12,7 +12,7 @@ import numpy as np
 from imgsynth.diffusion.data import JOINTS, DiffusionData
 from imgsynth.diffusion.layout import chosen as chosen_kinds
 from imgsynth.diffusion.model import Diffuser
-from imgsynth.diffusion.settings import PRESETS, DiffusionTraining, suited
+from imgsynth.diffusion.settings import BIT_SCALE, PRESETS, DiffusionTraining, suited
 from imgsynth.diffusion.shipped import model_folder
 from imgsynth.diffusion.store import compacted, save
 from imgsynth.errors import ImgsynthError
@@ -31,6 +31,7 @@ def train_from(
     objective: str = "flow",
     joint: str | None = None,
     layout: str | None = None,
+    bit_scale: float | None = None,
     balance: float = 0.0,
     seed: int = 0,
     resume: bool = False,
@@ -50,6 +51,8 @@ def train_from(
         objective: what it predicts, flow or v.
         joint: None, "semantic" or "instance": the mask that is denoised with the image.
         layout: kinds of maps that the model follows, such as "semantic,edges" (`layout.KINDS`).
+        bit_scale: size of a mask bit beside pixels in [-1, 1], with `joint`; None: `BIT_SCALE`, or that of
+            `start`.
         balance: how evenly classes are drawn, 0 (as they come) to 1 (equally often).
         seed: of the weights and all draws.
         resume: go on from the checkpoint in `out`.
@@ -71,21 +74,26 @@ def train_from(
     if joint is not None and layout is not None:
         raise ImgsynthError("--joint and --layout: a mask is either sampled or given; choose one of them")
     kinds = None if layout is None else chosen_kinds(layout)
+    scale = _bit_scale(joint, bit_scale)
     _free(out, resume)
     data = DiffusionData.read(spec, joint=joint, layout=kinds)
     mix = check_mix(sources_of(spec, len(data)), floor=real_floor, what="diffuse train")
     data = replace(data, generation=mix.generation)
     more: dict[str, Any] = {
         "objective": objective, "mask_bits": data.mask_bits, "layout_channels": data.layout_channels,
+        "bit_scale": scale,
     }  # fmt: skip
     if objective == "v":
-        more["sigma_data"] = round(_spread(data), 4)
+        more["sigma_data"] = round(_spread(data, scale), 4)
     config = suited(data.size, int(data.images.shape[3]), data.classes, preset, **more)
     before = None
     if start is not None:
         before = Diffuser.load(model_folder(start))
         shape = {name: getattr(before.config, name) for name in ("widths", "blocks", "attention", "patch")}
-        config = replace(config, **shape, dropout=before.config.dropout, sigma_data=before.config.sigma_data)
+        same = {name: getattr(before.config, name) for name in ("dropout", "sigma_data")}
+        config = replace(config, **shape, **same)
+        if bit_scale is None:
+            config = replace(config, bit_scale=before.config.bit_scale)
     _place(device)
     from imgsynth.diffusion.train import train
 
@@ -120,12 +128,22 @@ def _free(out: Path, resume: bool) -> None:
         )
 
 
-def _spread(data: DiffusionData) -> float:
+def _bit_scale(joint: str | None, asked: float | None) -> float:
+    """Size of a mask bit: as asked, else the default where masks are sampled."""
+    if joint is None:
+        if asked is not None:
+            raise ImgsynthError("--bit-scale: say --joint, too; without it no mask is sampled")
+        return 1.0
+    return BIT_SCALE if asked is None else asked
+
+
+def _spread(data: DiffusionData, bit_scale: float) -> float:
     """Standard deviation of what is denoised, in [-1, 1]; what an image without contrast lacks is made up."""
     variance = float(np.var(data.images, dtype=np.float64)) / 127.5**2
     planes = data.images.shape[3]
     if data.bits is not None:
-        variance = variance * planes + 4 * float(np.var(data.bits, dtype=np.float64)) * data.mask_bits
+        theirs = 4 * bit_scale**2 * float(np.var(data.bits, dtype=np.float64))
+        variance = variance * planes + theirs * data.mask_bits
         variance /= planes + data.mask_bits
     return max(variance**0.5, 0.05)
 

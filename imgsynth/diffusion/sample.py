@@ -53,6 +53,11 @@ class Model(Protocol):
         ...
 
     @property
+    def bit_scale(self) -> float:
+        """Size of such a bit in what is denoised."""
+        ...
+
+    @property
     def denoise(self) -> Denoiser:
         """The network in EDM's form."""
         ...
@@ -326,8 +331,9 @@ def _finished(model: Model, indices: I64, attempts: I64, labels: I64, parts: lis
     images = np.clip(np.rint((colour + 1) * 127.5), 0, 255).astype(np.uint8)
     if model.planes == c:
         return Samples(indices, attempts, labels, images)
-    margins = np.concatenate([empty[:, c:], *(m for _, m in parts)])
-    return Samples(indices, attempts, labels, images, np.ascontiguousarray(values[:, c:]), margins)
+    bits, margins = values[:, c:], np.concatenate([empty[:, c:], *(m for _, m in parts)])
+    bits, margins = (np.divide(part, model.bit_scale, dtype=np.float32) for part in (bits, margins))
+    return Samples(indices, attempts, labels, images, np.ascontiguousarray(bits), margins)
 
 
 def _check(

@@ -10,6 +10,7 @@ from imgsynth.diffusion.config import DiffuserConfig
 from imgsynth.errors import ModelError
 from imgsynth.learn.settings import check_names, check_ranges
 
+BIT_SCALE = 0.3  # of mask bits: with it their spread within an image is near that of the pixels
 # Name → channels of the two levels, residual blocks of a level.
 PRESETS: Mapping[str, tuple[tuple[int, ...], int]] = {
     "tiny": ((32, 64), 1),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def train(
         "config": config.plain(), "training": {**asdict(settings), "precision": precision},
     }  # fmt: skip
     if start is not None:
-        if start.config != config:
+        if replace(start.config, bit_scale=config.bit_scale) != config:
             raise ModelError("the model to start from has another network: its size, classes, bits or preset")
         plain["start"] = start.hash()
     with threads(settings.threads):
@@ -203,7 +203,9 @@ class _Run:
         data, settings, seed = self.data, self.settings, self.seed
         n, null = len(rows), self.model.null
         at = rows.numpy()
-        parts = [data.images[at] / 127.5 - 1] + ([] if data.bits is None else [2.0 * data.bits[at] - 1])
+        parts = [data.images[at] / 127.5 - 1]
+        if data.bits is not None:
+            parts.append(self.model.config.bit_scale * (2.0 * data.bits[at] - 1))
         clean = torch.cat([torch.from_numpy(p).float() for p in parts], dim=3).permute(0, 3, 1, 2)
         layout = None
         if data.layout is not None:
