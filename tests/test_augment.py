@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from planted import SCENE
 
 from imgsynth.augment import budget, measure, mix, sources
-from imgsynth.augment.arms import BASELINES, Setting, chances, generated, real_share
+from imgsynth.augment.arms import BASELINES, CEILING, Setting, chances, generated, real_share
 from imgsynth.augment.options import Options
 from imgsynth.augment.rounds import split_evenly
 from imgsynth.augment.run import augment
@@ -213,6 +213,31 @@ def test_without_a_generator_the_baselines_are_measured(tmp_path):
     r = run(tmp_path)
     assert r["verdict"]["action"] == "measured" and r["budget"] is None
     assert set(r["arms"]) == {"plain", "oversampling", "logit_adjustment", "cutmix"}
+
+
+def test_the_ceiling_is_what_all_real_images_reach(tmp_path):
+    rng = np.random.default_rng(8)
+    labels = np.repeat(np.arange(4), 200)
+    full = save(animals(labels, rng.integers(0, 3, len(labels)), 4), tmp_path / "full.npz")
+    log = tmp_path / "log"
+    asked = {"real": full, "long_tail": 100.0, "ceiling": True}
+    r = run(tmp_path, learner=NearestLearner(log=log), **asked)
+    top, best = r["ceiling"], r["arms"][r["ceiling"]["against"]]
+    assert r["what"]["counts"] == [200, 43, 9, 2]
+    assert top["against"] == r["verdict"]["against"] and set(r["arms"]) == {arm.name for arm in BASELINES}
+    above = top["delta"]["balanced_accuracy"]
+    assert above["mean"] == pytest.approx(
+        top["balanced_accuracy"]["mean"] - best["balanced_accuracy"]["mean"]
+    )
+    assert above["ci95"][0] > 0  # two dogs in two poses are fewer than two hundred in three
+    assert top["sentence"] in (tmp_path / "out" / "report.html").read_text()
+    seen = {json.loads(line)[2] for line in log.read_text().splitlines()}
+    assert seen == {254, 800}
+    assert [s["said"] for s in top["settings"]] == [s.said for s in CEILING.settings]
+    with np.load(tmp_path / "out" / "mixed.npz") as arrays:
+        assert len(arrays["labels"]) == 254  # and none of them is handed out
+    assert r["preferred"] in r["arms"]
+    assert run(tmp_path, "plain", real=full, long_tail=100.0)["ceiling"] is None
 
 
 def test_every_arm_gets_as_many_settings_steps_and_seeds(tmp_path):
@@ -474,6 +499,7 @@ def test_a_scene_gives_the_same_first_images_whatever_else_is_asked(tmp_path, mo
         (["nowhere.npz"], "nowhere.npz: no such file or folder"),
         (["train.npz", "--scene", "no_such_scene"], "no_such_scene"),
         (["train.npz", "--seeds", "1"], "--seeds: expected at least 2"),
+        (["train.npz", "--ceiling"], "--ceiling: is of the images that --long-tail cuts away"),
         (["train.npz", "--learner", "widht=8"], "--learner: unknown setting 'widht'; did you mean 'width'?"),
         (["train.npz", "--test", "train.npz", "--validation", "validation.npz"], "leak"),
     ],

@@ -98,6 +98,18 @@ def generated(floor: float) -> Arm:
     )
 
 
+# What no generator can be expected to beat: the images that a cut took away, drawn like the rest.
+CEILING = Arm(
+    "ceiling",
+    "all real images",
+    (
+        Setting("classes alike", True, 0.0),
+        Setting("classes alike, magnitude 5", True, 0.0, changes={"randaugment": 5.0}),
+        Setting("classes alike, magnitude 9", True, 0.0, changes={"randaugment": REMEDY}),
+    ),
+)
+
+
 class Balanced(Classify):
     """Classification judged by balanced accuracy: the mean over classes of the share that is found."""
 

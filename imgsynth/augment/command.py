@@ -86,6 +86,13 @@ def augment(
             help="For benchmarks: first cut the training images to an exponential tail of this imbalance.",
         ),
     ] = None,
+    ceiling: Annotated[
+        bool,
+        typer.Option(
+            "--ceiling",
+            help="With --long-tail: train on what was cut away, too: the most that a generator could add.",
+        ),
+    ] = False,
     learner: Annotated[
         list[str],
         typer.Option(
@@ -117,7 +124,7 @@ def augment(
     options = Options(
         real=real, out=out, scenes=tuple(scenes), models=tuple(models), validation=validation, test=test,
         budget=budget, rounds=rounds, steps=steps, seeds=seeds, seed=seed, floor=floor, gate=gate,
-        long_tail=long_tail, learner=tuple(learner), workers=workers, resume=resume,
+        long_tail=long_tail, ceiling=ceiling, learner=tuple(learner), workers=workers, resume=resume,
         command=_command(sys.argv),
     )  # fmt: skip
     results = run(options)
@@ -131,6 +138,8 @@ def augment(
             f"worst class {entry['worst_class']['mean']:.4f}  {entry['setting']['said']}"
         )
     print(results["verdict"]["sentence"])
+    if results["ceiling"] is not None:
+        print(results["ceiling"]["sentence"])
     print("\n".join(str(out / name) for name in ("mixed.npz", "results.json", "report.html")))
     return None
 

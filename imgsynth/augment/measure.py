@@ -55,6 +55,25 @@ def figures(arms: Tables, test: LabelledImages, counts: I64, replicates: int) ->
     return out
 
 
+def ceiling(
+    arms: Tables, top: Sequence[Table], test: LabelledImages, counts: I64, replicates: int
+) -> dict[str, Any]:
+    """`ceiling` of results.json: what trainings that had all real images reach, and how far that is above the
+    baseline that does best on the test images, which is all that a generator could add.
+
+    Args:
+        arms: as for `figures`.
+        top: the answers of those trainings.
+    """
+    best = strongest(figures(arms, test, counts, replicates))
+    found = figures({best: arms[best], "generated": top}, test, counts, replicates)
+    delta = found["deltas"][best]
+    score, above = found["arms"]["generated"]["balanced_accuracy"]["mean"], delta["balanced_accuracy"]
+    sentence = f"The ceiling: with the images that were cut away, all of them real, it is {_percent(score)}, "
+    sentence += f"{_points(above['mean'])} points {_ends(above)} against the best plain baseline."
+    return {**found["arms"]["generated"], "against": best, "delta": delta, "sentence": sentence}
+
+
 def _third(measured: Measured, arm: str, rows: I64) -> tuple[F64, F64]:
     """Mean recall of some classes: of each seed, and of each replicate (classes that it holds)."""
     with np.errstate(invalid="ignore"):

@@ -33,6 +33,7 @@ class Options:
     floor: float = 0.25
     gate: bool = True
     long_tail: float | None = None
+    ceiling: bool = False
     learner: tuple[str, ...] = ()  # KEY=VALUE
     workers: int | None = None
     resume: bool = False
@@ -53,6 +54,10 @@ def check(options: Options) -> None:
     if options.seeds < 2:
         raise ImgsynthError(
             f"--seeds: expected at least 2, got {options.seeds}: one training shows no scatter"
+        )
+    if options.ceiling and options.long_tail is None:
+        raise ImgsynthError(
+            "--ceiling: is of the images that --long-tail cuts away; say --long-tail 100, too"
         )
     if not 0 <= options.floor <= 1:
         raise ImgsynthError(f"--real-floor: expected a share from 0 to 1, got {options.floor:g}")

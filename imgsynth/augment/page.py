@@ -51,6 +51,8 @@ def write_report(results: Results, train: LabelledImages, made: Generated | None
         *(("note", note) for note in what["notes"]),
     ]
     said = [results["verdict"]["sentence"], _added(results)]
+    if results["ceiling"] is not None:
+        said.append(results["ceiling"]["sentence"])
     title = what["data"]["train"]
     page = Page("Scarce classes", title, said, sections, what["command"], facts, results)
     write_page(page, out)
@@ -71,12 +73,20 @@ def _added(r: Results) -> str:
 
 def _arms(r: Results) -> Section:
     rows = []
-    for entry in r["arms"].values():
+    ceiling = [] if r["ceiling"] is None else [r["ceiling"]]
+    for entry in (*r["arms"].values(), *ceiling):
         balanced = entry["balanced_accuracy"]
         scores = [percent(entry[score]["mean"]) for score in SCORES]
         rows.append(
             Row(
-                [entry["title"], scores[0], interval(balanced["ci95"]), *scores[1:], entry["setting"]["said"]]
+                [
+                    entry["title"],
+                    scores[0],
+                    interval(balanced["ci95"]),
+                    *scores[1:],
+                    entry["setting"]["said"],
+                ],
+                faint=entry in ceiling,
             )
         )
     first, *others = (f"{name}|n" for name in SCORES.values())

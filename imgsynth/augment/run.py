@@ -13,6 +13,8 @@ from what is there. FIGURE below is {mean, ci95: [low, high]}; results.json hold
               generated images less that baseline, over the same test images
     budget    rounds (images, per_class, balanced_accuracy, gain, kept), reason, per_class, sources
     verdict   action, sentence, rule (`measure.verdict`), against: the best plain baseline
+    ceiling   null, or of trainings on what a cut took away, too: what an arm has, against (the best plain
+              baseline), delta (their difference, as in deltas), sentence
     preferred the arm that validation images prefer (nothing is chosen by the test images)
     mixed     the record of mixed.npz: the real images and the budget's generated ones
     what      data, digests, counts, options, steps, versions, how often the test set was opened, the command
@@ -32,9 +34,9 @@ from typing import Any
 import numpy as np
 
 from imgsynth.augment import mix
-from imgsynth.augment.arms import BASELINES, Added, Arm, Balanced, Maker, Setting, generated
+from imgsynth.augment.arms import BASELINES, CEILING, Added, Arm, Balanced, Maker, Setting, generated
 from imgsynth.augment.bench import SLOTS, Bench
-from imgsynth.augment.measure import figures, tail, verdict
+from imgsynth.augment.measure import ceiling, figures, tail, verdict
 from imgsynth.augment.mix import Generated
 from imgsynth.augment.options import Options, able_of, check, learner_of, sources_of
 from imgsynth.augment.rounds import Plan, decide, split_evenly
@@ -81,19 +83,28 @@ def augment(
         maker = Maker(learner, pools["train"], sets.train.labels)
         bench = Bench(task, maker, out / "cells", pools["validation"], crew, bars)
         job = _Job(options, sets, made_by, able, bench)
+        added: dict[str, Added] = {}  # by arm
         tuned = {arm.name: job.tune(arm, None) for arm in BASELINES}
         plan = job.budget() if made_by else None
         made = job.make(plan.sources, plan.counts) if plan is not None and plan.counts.any() else None
         arms = list(BASELINES)
-        added = None
         if made is not None:
-            arm, added = generated(options.floor), job.added(made)
+            arm = generated(options.floor)
+            added[arm.name] = job.added(made)
             for setting in arm.settings:  # before any of them is trained
                 mix.guarded(sets.train, made, setting, options.floor)
             arms.append(arm)
-            tuned[arm.name] = job.tune(arm, added)
+            tuned[arm.name] = job.tune(arm, added[arm.name])
+        preferred = max(tuned, key=lambda name: max(tuned[name][1]))
+        if options.ceiling and sets.away is not None:
+            away = task.pool(out / "work", "away", sets.away)
+            added[CEILING.name] = Added(away, sets.away.labels)
+            arms.append(CEILING)
+            tuned[CEILING.name] = job.tune(CEILING, added[CEILING.name])
         cells = {
-            arm.name: [job.cell(arm, tuned[arm.name][0], s, added) for s in range(options.seeds)]
+            arm.name: [
+                job.cell(arm, tuned[arm.name][0], s, added.get(arm.name)) for s in range(options.seeds)
+            ]
             for arm in arms
         }
         flat = [cell for several in cells.values() for cell in several]
@@ -106,7 +117,6 @@ def augment(
                 for name, several in cells.items()
             }
             results = _results(job, arms, tables, tuned, plan, made, looks)
-            preferred = max(tuned, key=lambda name: max(tuned[name][1]))
             results["preferred"] = preferred
             kept = preferred if made is None else "generated"
             results["mixed"] = mix.write_mixed(out, sets.train, made, tuned[kept][0], options.floor)
@@ -139,7 +149,7 @@ class _Job:
 
     def cell(self, arm: Arm, setting: Setting, seed: int, added: Added | None) -> Cell:
         """One training of an arm."""
-        return self.bench.maker.cell(arm.name, setting, seed, added if arm.name == "generated" else None)
+        return self.bench.maker.cell(arm.name, setting, seed, added)
 
     def budget(self) -> Plan:
         """Images of each class."""
@@ -205,11 +215,15 @@ def _results(
 ) -> dict[str, Any]:
     sets, options = job.sets, job.options
     counts = sets.train.counts()
+    top = tables.get(CEILING.name)
+    tables = {name: several for name, several in tables.items() if name != CEILING.name}
     results = figures(tables, sets.test, counts, REPLICATES)
+    results["ceiling"] = None if top is None else ceiling(tables, top, sets.test, counts, REPLICATES)
     titles = {arm.name: arm.title for arm in arms}
     for arm in arms:
         setting, scores = tuned[arm.name]
-        results["arms"][arm.name] |= {
+        entry = results["ceiling"] if arm is CEILING else results["arms"][arm.name]
+        entry |= {
             "title": arm.title,
             "setting": setting.to_json(),
             "settings": [

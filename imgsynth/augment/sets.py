@@ -28,6 +28,7 @@ class Sets:
     validation: LabelledImages
     test: LabelledImages
     notes: list[str] = field(default_factory=list)
+    away: LabelledImages | None = None  # what a cut took from `train`: for the ceiling, and for nothing else
 
     def named(self) -> dict[str, LabelledImages]:
         """Set by what it is for."""
@@ -74,13 +75,15 @@ def gather(
             notes.append(f"{part}: {other.name} brought to the size and channels of {data.name}")
         sets[part] = other.aligned(data.classes).fitted(data.size, data.channels)
     _refuse_leaks({"train": data, **sets})
+    away = None
     if cut is not None:
-        before = len(data)
-        data = data.subset(long_tail(data.labels, cut, seed, data.groups))
+        stay = long_tail(data.labels, cut, seed, data.groups)
         notes.append(
-            f"{data.name}: cut to a long tail of imbalance {cut:g}: {len(data):,} of {before:,} images"
+            f"{data.name}: cut to a long tail of imbalance {cut:g}: {len(stay):,} of {len(data):,} images"
         )
-    return Sets(data, sets["validation"], sets["test"], list(dict.fromkeys(notes)))
+        away = data.subset(np.setdiff1d(np.arange(len(data)), stay), f"{data.name} (cut away)")
+        data = data.subset(stay)
+    return Sets(data, sets["validation"], sets["test"], list(dict.fromkeys(notes)), away)
 
 
 def _real(spec: str) -> LabelledImages:
