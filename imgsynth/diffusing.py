@@ -75,6 +75,13 @@ def train(
             "mask is settled (default: .3).",
         ),
     ] = None,
+    level_mean: Annotated[
+        float,
+        typer.Option(
+            "--level-mean",
+            help="With flow: log σ of the noise that training sees most; -1 for images of low contrast.",
+        ),
+    ] = 0.0,
     label_dropout: Annotated[
         float, typer.Option("--label-dropout", help="Share of images shown without their class.")
     ] = 0.1,
@@ -149,6 +156,7 @@ def train(
     settings = {
         "steps": steps, "batch": batch, "lr": lr, "label_dropout": label_dropout, "cbdm": cbdm,
         "flips": flips, "threads": threads, "blind": blind,
+        "level_mean": level_mean,
     }  # fmt: skip
     with Bar("training", "steps") as bar:
 
@@ -205,11 +213,19 @@ def sample(
         typer.Option("--size", metavar="HxW", help="With --prompt: pixels (default: the pipeline's own)."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps of the solver (default: 8).")
+        int | None, typer.Option("--steps", min=1, help="Steps of the solver (default: 8; with masks 16).")
     ] = None,
     solver: Annotated[
         str | None,
         typer.Option("--solver", metavar="euler|heun|dpmpp_2m|adams", help="How a step is taken."),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            metavar="straight|karras|logarithmic",
+            help="How steps lie among noise levels (default: straight; with masks karras, finer at the end).",
+        ),
     ] = None,
     guidance: Annotated[
         float | None, typer.Option("--guidance", min=0, help="Weight of guidance (1: none).")
@@ -271,8 +287,8 @@ def sample(
     """
     if prompts:
         theirs = {
-            "--per-class": per_class, "--solver": solver, "--interval": interval, "--autoguide": autoguide,
-            "--cads": cads, "--gate": gate, "--held-out": held_out,
+            "--per-class": per_class, "--solver": solver, "--schedule": schedule, "--interval": interval,
+            "--autoguide": autoguide, "--cads": cads, "--gate": gate, "--held-out": held_out,
         }  # fmt: skip
         _prompted(
             model, out, n, prompts, classes, negative, size, {"steps": steps, "guidance": guidance}, seed,
@@ -286,6 +302,7 @@ def sample(
     given = {
         "steps": steps,
         "solver": solver,
+        "schedule": schedule,
         "guidance": guidance,
         "interval": interval,
         "cads": cads or None,

@@ -154,6 +154,17 @@ def test_settings_from_plain_values():
     assert math.isinf(settings_of({}).guidance.interval[1])
 
 
+def test_masks_are_drawn_in_more_steps_unless_told_otherwise(folders, tmp_path):
+    def drawn(model, name, **told):
+        sample_dataset(folders / model, tmp_path / name, n=2, sampling=told)
+        settings = Dataset(tmp_path / name).header.spec["diffusion"]["sampling"]
+        return settings["steps"], settings["schedule"], settings["solver"]
+
+    assert drawn("plain", "a") == (8, "straight", "dpmpp_2m")
+    assert drawn("joint", "b") == (16, "karras", "dpmpp_2m")
+    assert drawn("joint", "c", steps=3, schedule="straight", solver="heun") == (3, "straight", "heun")
+
+
 def command(*arguments):
     return CliRunner().invoke(app, ["diffuse", "sample", *map(str, arguments)])
 

@@ -390,6 +390,7 @@ def test_the_command_trains_saves_and_says_so(tmp_path):
         ([*args[:2], str(tmp_path / "n"), "--joint", "semantic"], "dataset of imgsynth"),
         ([*args[:2], str(tmp_path / "n"), "--balance", "2"], "from 0 to 1"),
         ([*args[:2], str(tmp_path / "n"), "--lr", "0"], "lr: expected"),
+        ([*args[:2], str(tmp_path / "n"), "--objective", "v", "--level-mean", "-1"], "of the objective flow"),
     ):
         failed = cli(wrong)
         assert isinstance(failed.exception, ImgsynthError)

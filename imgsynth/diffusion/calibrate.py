@@ -27,7 +27,7 @@ from imgsynth.diffusion.mechanism import Labelled
 from imgsynth.diffusion.model import Diffuser
 from imgsynth.diffusion.painters import LayoutPainter
 from imgsynth.diffusion.sample import Sampling, sample
-from imgsynth.diffusion.sampled import mechanism_of, on_device
+from imgsynth.diffusion.sampled import defaults_of, mechanism_of, on_device, settings_of
 from imgsynth.diffusion.shipped import shipped_models
 from imgsynth.diffusion.store import amend
 from imgsynth.errors import DataError, ImgsynthError
@@ -145,11 +145,12 @@ def _drawn(model: Diffuser, n: int, seed: int, bar: Progress) -> tuple[Labelled,
     record = {k: v for k, v in model.record.items() if k != "calibration"}
     mechanism = mechanism_of(replace(model, record=record))
     classes = np.arange(n) % model.null if record.get("data", {}).get("classed") else np.full(n, model.null)
+    settings = settings_of(defaults_of(model))
     parts: list[Labelled] = []
     pictures: list[U8] = []
     for first in range(0, n, CHUNK):
         at = np.arange(first, min(first + CHUNK, n))
-        drawn = sample(model, classes[at], seed=seed, indices=at, device=model.device.type)
+        drawn = sample(model, classes[at], seed=seed, indices=at, settings=settings, device=model.device.type)
         parts.append(mechanism(drawn))
         pictures.append(drawn.images)
         bar("samples", first + len(at), n)

@@ -75,6 +75,8 @@ def train_from(
         raise ImgsynthError("--joint and --layout: a mask is either sampled or given; choose one of them")
     kinds = None if layout is None else chosen_kinds(layout)
     scale = _bit_scale(joint, bit_scale)
+    if objective != "flow" and chosen.level_mean:
+        raise ImgsynthError("--level-mean: is of the objective flow; leave it out")
     _free(out, resume)
     data = DiffusionData.read(spec, joint=joint, layout=kinds)
     mix = check_mix(sources_of(spec, len(data)), floor=real_floor, what="diffuse train")

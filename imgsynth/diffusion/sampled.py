@@ -22,6 +22,7 @@ from imgsynth.errors import ImgsynthError, ModelError
 from imgsynth.learn.loop import resolve_precision
 
 JudgeProgress = Callable[[int, int, float], None]
+FINE: Mapping[str, Any] = {"steps": 16, "schedule": "karras", "high": 20.0}
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def sample_dataset(
         n: how many frames in all, or else `per_class`.
         per_class: how many of each class.
         classes: names of the classes wanted (default: all), shown in turn.
-        sampling: settings that differ from the defaults: `steps`, `solver`, `schedule`, `high`, `low`,
-            `guidance` (the weight), `interval` (two σ), `cads` (true, or its settings), `churn`.
+        sampling: settings that differ from the model's (`defaults_of`): `steps`, `solver`, `schedule`,
+            `high`, `low`, `guidance` (the weight), `interval` (two σ), `cads` (true, or its settings),
+            `churn`.
         autoguide: guide by the model's earlier self in place of no class.
         seed: of every draw.
         start: first frame.
@@ -78,7 +80,7 @@ def sample_dataset(
     if loaded.config.layout_channels:
         raise ModelError(f"{folder}: follows layouts; `imgsynth diffuse refine` gives it some")
     asked, total = _asked(loaded, n, per_class, classes)
-    settings = settings_of(sampling or {}, autoguide)
+    settings = settings_of({**defaults_of(loaded), **(sampling or {})}, autoguide)
     guide = None
     if autoguide:
         if loaded.guide is None:
@@ -109,6 +111,13 @@ def on_device(model: Diffuser, device: str) -> Diffuser:
     if precision == "auto":
         precision = resolve_precision("auto", model.size) if device == "cpu" else "bf16"
     return replace(model.to(device), precision=precision)
+
+
+def defaults_of(model: Diffuser) -> Mapping[str, Any]:
+    """Sampler settings of a kind of model that differ from those of `Sampling`: outlines of several objects
+    want more and finer steps than a single figure (docs/diffusion.md).
+    """
+    return FINE if model.config.mask_bits else {}
 
 
 def settings_of(given: Mapping[str, Any], autoguide: bool = False) -> Sampling:
