@@ -227,6 +227,12 @@ def sample(
             help="How steps lie among noise levels (default: straight; with masks karras, finer at the end).",
         ),
     ] = None,
+    low: Annotated[
+        float | None,
+        typer.Option(
+            "--low", metavar="SIGMA", help="Last noise level before 0 (default: .05); less keeps finer grain."
+        ),
+    ] = None,
     guidance: Annotated[
         float | None, typer.Option("--guidance", min=0, help="Weight of guidance (1: none).")
     ] = None,
@@ -287,8 +293,9 @@ def sample(
     """
     if prompts:
         theirs = {
-            "--per-class": per_class, "--solver": solver, "--schedule": schedule, "--interval": interval,
-            "--autoguide": autoguide, "--cads": cads, "--gate": gate, "--held-out": held_out,
+            "--per-class": per_class, "--solver": solver, "--schedule": schedule, "--low": low,
+            "--interval": interval, "--autoguide": autoguide, "--cads": cads, "--gate": gate,
+            "--held-out": held_out,
         }  # fmt: skip
         _prompted(
             model, out, n, prompts, classes, negative, size, {"steps": steps, "guidance": guidance}, seed,
@@ -303,6 +310,7 @@ def sample(
         "steps": steps,
         "solver": solver,
         "schedule": schedule,
+        "low": low,
         "guidance": guidance,
         "interval": interval,
         "cads": cads or None,

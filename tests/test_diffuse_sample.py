@@ -172,16 +172,18 @@ def command(*arguments):
 def test_the_command(folders, tmp_path):
     out = tmp_path / "set"
     done = command(folders / "plain", "--per-class", 2, "-o", out, "--steps", 2, "--class", "one", "--class", "two",
-                   "--interval", 0.1, 3, "--guidance", 2, "--start", 7, "--json")  # fmt: skip
+                   "--interval", 0.1, 3, "--guidance", 2, "--start", 7, "--json", "--schedule", "karras", "--low", 0.03,
+                   )  # fmt: skip
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert (
         said["frames"] == 4 and said["start"] == 7 and said["sampling"]["guidance"]["interval"] == [0.1, 3.0]
     )
+    assert (said["sampling"]["schedule"], said["sampling"]["low"]) == ("karras", 0.03)
     assert CliRunner().invoke(app, ["verify", str(out)]).exit_code == 0
     for arguments in (
         ["--keep-share", 0.5], ["--held-out", "x"], ["--class", "three"], ["--steps", 0], ["--interval", 3, 1],
-        ["--gate", "no-such-data"], ["--autoguide"],
+        ["--gate", "no-such-data"], ["--autoguide"], ["--low", 0], ["--schedule", "steep"],
     ):  # fmt: skip
         done = command(folders / "plain", "-n", 2, "-o", tmp_path / "no", *arguments)
         assert done.exit_code == 2 or isinstance(done.exception, ImgsynthError), (arguments, done.output)
