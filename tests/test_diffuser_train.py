@@ -340,7 +340,10 @@ def cli(args):
 
 def test_the_command_sets_how_large_bits_are(tmp_path):
     drawn_dataset(tmp_path / "d")
-    args = [str(tmp_path / "d"), "--steps", "1", "--batch", "2", "--preset", "tiny", "--joint", "semantic"]
+    args = [
+        str(tmp_path / "d"), "--steps", "1", "--batch", "2", "--preset", "tiny", "--threads", "1",
+        "--joint", "semantic",
+    ]  # fmt: skip
     for name, told, wanted in (
         ("a", ["--objective", "v"], 0.3), ("b", ["--bit-scale", "0.5"], 0.5), ("c", ["--from", tmp_path / "b"], 0.5),
         ("e", ["--from", tmp_path / "b", "--bit-scale", "0.4"], 0.4),
@@ -349,10 +352,8 @@ def test_the_command_sets_how_large_bits_are(tmp_path):
         assert done.exit_code == 0, done.output
         assert Diffuser.load(tmp_path / name).config.bit_scale == wanted
     data = DiffusionData.read(str(tmp_path / "d"), joint="semantic")
-    planes = [
-        data.images / 127.5 - 1,
-        0.3 * (2.0 * data.bits - 1),
-    ]  # sigma_data is the spread of what is denoised
+    # sigma_data is the spread of what is denoised
+    planes = [data.images / 127.5 - 1, 0.3 * (2.0 * data.bits - 1)]
     total = sum(p.var() * p.shape[3] for p in planes) / sum(p.shape[3] for p in planes)
     assert Diffuser.load(tmp_path / "a").config.sigma_data == pytest.approx(total**0.5, abs=1e-4)
     for wrong, what in (
