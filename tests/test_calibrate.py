@@ -101,7 +101,7 @@ def test_a_joint_model_keeps_what_was_measured(renders, tmp_path):
     assert told["judge_miou"] > told["miou"]
     mechanism = mechanism_of(Diffuser.load(model))
     assert mechanism.describe()["calibration"]["x"] == kept["x"]
-    sample_dataset(model, tmp_path / "samples", n=8, seed=5)
+    sample_dataset(model, tmp_path / "samples", n=8, seed=5, sampling={"steps": 4})
     sure = np.array(Dataset(tmp_path / "samples").instances.column("confidence").to_pylist())
     assert len(sure) and (sure <= max(kept["y"])).all() and (sure >= min(kept["y"])).all()
 

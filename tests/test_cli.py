@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line_and_nothing_that_verify_accepts(run, scene, tmp
 
 def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(scene, tmp_path):
     out = tmp_path / "set"
-    words = ["-n", "3000", "-o", str(out), "--workers", "2"]
+    words = ["-n", "2000", "-o", str(out), "--workers", "2"]
     cut = subprocess.Popen(
         [sys.executable, "-m", "imgsynth.cli", "render", scene, *words],
         stderr=subprocess.PIPE,
