@@ -21,7 +21,9 @@ def held_back() -> Iterator[None]:
     came: list[int] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # None: a handler that Python did not set, and could not put back.
-    handled = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
+    handled = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None
+    )
     restore: Any = None
     if handled:
         restore = signal.signal(signal.SIGINT, lambda number, _: came.append(number))

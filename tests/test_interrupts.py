@@ -62,6 +62,20 @@ def test_where_it_is_ignored_it_stays_so():
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+def test_where_it_kills_it_does_so_at_the_end():
+    code = """
+import os, signal
+from imgsynth.interrupts import held_back
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+with held_back():
+    os.kill(os.getpid(), signal.SIGINT)
+    print("went on", flush=True)
+print("never")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("went on\n", -signal.SIGINT)
+
+
 def test_an_error_in_the_block_is_what_is_raised():
     with pytest.raises(ValueError, match="mine"), held_back():
         interrupt()

@@ -56,16 +56,22 @@ def figures(arms: Tables, test: LabelledImages, counts: I64, replicates: int) ->
 
 
 def ceiling(
-    arms: Tables, top: Sequence[Table], test: LabelledImages, counts: I64, replicates: int
+    results: Mapping[str, Any],
+    arms: Tables,
+    top: Sequence[Table],
+    test: LabelledImages,
+    counts: I64,
+    replicates: int,
 ) -> dict[str, Any]:
     """`ceiling` of results.json: what trainings that had all real images reach, and how far that is above the
     baseline that does best on the test images, which is all that a generator could add.
 
     Args:
+        results: `figures` of `arms`.
         arms: as for `figures`.
         top: the answers of those trainings.
     """
-    best = strongest(figures(arms, test, counts, replicates))
+    best = strongest(results)
     found = figures({best: arms[best], "generated": top}, test, counts, replicates)
     delta = found["deltas"][best]
     score, above = found["arms"]["generated"]["balanced_accuracy"]["mean"], delta["balanced_accuracy"]

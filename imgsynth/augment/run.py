@@ -218,7 +218,7 @@ def _results(
     top = tables.get(CEILING.name)
     tables = {name: several for name, several in tables.items() if name != CEILING.name}
     results = figures(tables, sets.test, counts, REPLICATES)
-    results["ceiling"] = None if top is None else ceiling(tables, top, sets.test, counts, REPLICATES)
+    results["ceiling"] = None if top is None else ceiling(results, tables, top, sets.test, counts, REPLICATES)
     titles = {arm.name: arm.title for arm in arms}
     for arm in arms:
         setting, scores = tuned[arm.name]

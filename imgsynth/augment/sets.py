@@ -81,7 +81,8 @@ def gather(
         notes.append(
             f"{data.name}: cut to a long tail of imbalance {cut:g}: {len(stay):,} of {len(data):,} images"
         )
-        away = data.subset(np.setdiff1d(np.arange(len(data)), stay), f"{data.name} (cut away)")
+        gone = np.setdiff1d(np.arange(len(data)), stay)
+        away = data.subset(gone, f"{data.name} (cut away)") if len(gone) else None
         data = data.subset(stay)
     return Sets(data, sets["validation"], sets["test"], list(dict.fromkeys(notes)), away)
 
